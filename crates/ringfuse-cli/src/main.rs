@@ -1,0 +1,2 @@
+//! Filesystems served by ringfuse, as one program.
+fn main() {}

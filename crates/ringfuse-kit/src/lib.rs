@@ -1,0 +1,1 @@
+//! Tests for filesystems: a mount harness and a POSIX suite.

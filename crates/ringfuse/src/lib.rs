@@ -1,0 +1,1 @@
+//! An async FUSE library for Linux: FUSE-over-io_uring on compio.
