@@ -1,1 +1,3 @@
 //! Tests for filesystems: a mount harness and a POSIX suite.
+
+pub mod posix;

@@ -1,1 +1,35 @@
-//! An async FUSE library for Linux: FUSE-over-io_uring on compio.
+//! An async FUSE library for Linux: filesystems in user space, over io_uring where the kernel has it, and over
+//! `/dev/fuse` everywhere else.
+//!
+//! Implement [`Filesystem`], and mount it with [`Mount`].
+
+#![deny(unsafe_code)]
+
+mod builder;
+mod dispatch;
+mod error;
+mod fs;
+#[allow(unsafe_code)]
+mod mem;
+mod mount;
+mod notify;
+mod proto;
+mod session;
+#[allow(unsafe_code)]
+mod transport;
+mod types;
+
+pub use builder::Mount;
+pub use error::{Error, ErrorKind};
+pub use fs::{BytesOut, Caller, Filesystem, Forgets, IoctlOut, Negotiation, Request};
+pub use mem::{ReadBuf, WriteBuf};
+pub use mount::{Atime, MountOptions, Unmount, Via};
+pub use notify::{Notifier, Retrieved};
+pub use proto::dir::{DirError, DirFiller};
+pub use proto::op;
+pub use session::{Session, SessionInfo, Stats, Transport, TransportKind, Unmounter};
+pub use types::{
+    Attr, AttrReply, Capabilities, DirPos, Entry, Errno, Fh, FileType, Generation, InvalidName, Lock,
+    LockKind, LockOwner, Name, NodeId, OpenFlags, Opened, PollHandle, Result, SetTime, Statfs, Statx,
+    StatxReply, Timestamp, Unique, Written,
+};

@@ -1,0 +1,74 @@
+//! The life of one entry: receive, serve, answer, over and over.
+
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::dispatch::{self, Framing, Outcome};
+use crate::fs::Filesystem;
+use crate::mem::Slot;
+use crate::proto::Format;
+use crate::session::executor::{Activity, Executor};
+use crate::session::shared::Shared;
+
+/// How one entry's requests come and how its answers go.
+pub(crate) trait Port: 'static {
+    /// Waits for the next request, which then lies in the slot. `None` once there will be no more.
+    async fn receive(&mut self, slot: &mut Slot) -> Option<Framing>;
+
+    /// Answers the request in the slot.
+    fn answer(&mut self, slot: &mut Slot, framing: &Framing, outcome: Outcome);
+}
+
+/// What the entries of one worker have in common.
+pub(crate) struct Service<P> {
+    pub(crate) fs: P,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) worker: usize,
+    pub(crate) format: Format,
+}
+
+impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Service<P> {
+    /// Starts the task of an entry; `ended` is dropped with it.
+    pub(crate) fn spawn<T: 'static>(
+        self: &Rc<Self>,
+        executor: &Rc<Executor>,
+        port: impl Port,
+        slot: Slot,
+        ended: T,
+    ) {
+        self.shared.interrupts.add(slot.shared().clone());
+        let service = self.clone();
+        let activity = Activity::default();
+        let task = {
+            let activity = activity.clone();
+            async move {
+                service.run(port, slot, activity).await;
+                drop(ended);
+            }
+        };
+        executor.spawn_entry(activity, task);
+    }
+
+    async fn run(&self, mut port: impl Port, mut slot: Slot, activity: Activity) {
+        let counters = &self.shared.counters[self.worker];
+        while let Some(framing) = port.receive(&mut slot).await {
+            counters.received.increment();
+            activity.set(true);
+            let outcome = self.serve(&mut slot, framing).await;
+            port.answer(&mut slot, &framing, outcome);
+            activity.set(false);
+            counters.committed.increment();
+        }
+    }
+
+    /// Serves the request in a slot. When it returns, no loan of the slot is out (I2).
+    pub(crate) async fn serve(&self, slot: &mut Slot, framing: Framing) -> Outcome {
+        let interrupts = &self.shared.interrupts;
+        interrupts.begin(slot.shared(), framing.header().unique);
+        let outcome = dispatch::serve(&*self.fs, &*self.shared, self.format, framing, slot).await;
+        slot.all_home().await;
+        interrupts.end(slot.shared());
+        outcome
+    }
+}

@@ -1,0 +1,143 @@
+//! One thread's compio runtime, driven from outside: the worker waits on its own transport, and runs compio's tasks and
+//! operations beside it.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use compio_driver::ProactorBuilder;
+use compio_runtime::{JoinHandle, Runtime, RuntimeBuilder};
+
+/// Submissions and completions of compio's own ring. A worker's handlers rarely have more operations staged at once; if
+/// they do, compio hands them over early.
+const DRIVER_ENTRIES: u32 = 64;
+
+/// How many tasks run before the worker looks at its transport again.
+const TURN: usize = 64;
+
+/// The runtime, and what its driver has to be told.
+pub(crate) struct Executor {
+    runtime: Runtime,
+    /// Operations may be staged in the driver, or its waker may be asleep: flush before waiting.
+    staged: Cell<bool>,
+    /// How often a task of an entry was polled.
+    polls: Cell<usize>,
+}
+
+/// Whether an entry is serving a request. A handler that was suspended may have staged operations.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Activity(Rc<Cell<bool>>);
+
+impl Activity {
+    pub(crate) fn set(&self, serving: bool) {
+        self.0.set(serving);
+    }
+}
+
+impl AsFd for Executor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the driver is owned by the runtime, which lives as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.runtime.as_raw_fd()) }
+    }
+}
+
+impl Executor {
+    /// A runtime for this thread, bound to a CPU if one is given. `pool` sets up the threads for blocking work.
+    pub(crate) fn new(pool: &ProactorBuilder, cpu: Option<usize>) -> io::Result<Self> {
+        let mut driver = pool.clone();
+        // Deferred work would never wake whoever polls the driver's descriptor; cooperative work does, and costs no
+        // interrupt.
+        driver.capacity(DRIVER_ENTRIES).coop_taskrun(true).taskrun_flag(true);
+        let mut builder = RuntimeBuilder::new();
+        // One task a tick: by it `run` can tell the entries' tasks from others.
+        builder.with_proactor(driver).event_interval(1);
+        if let Some(cpu) = cpu {
+            builder.thread_affinity(HashSet::from([cpu]));
+        }
+        let executor = Self { runtime: builder.build()?, staged: Cell::new(true), polls: Cell::new(0) };
+        // Arms the driver's own wake-up, which it does only when it is polled.
+        executor.poll(Duration::ZERO);
+        Ok(executor)
+    }
+
+    /// Runs `f` with the runtime as the current one, for all that spawns or does I/O.
+    pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        self.runtime.enter(f)
+    }
+
+    /// Runs a future to its end, before or after the worker's own loop.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.staged.set(true);
+        self.runtime.block_on(future)
+    }
+
+    /// Starts an entry's task.
+    pub(crate) fn spawn_entry(self: &Rc<Self>, activity: Activity, task: impl Future<Output = ()> + 'static) {
+        let executor = self.clone();
+        let watched = async move {
+            let mut task = pin!(task);
+            poll_fn(|cx| {
+                let before = activity.0.get();
+                let polled = task.as_mut().poll(cx);
+                // A handler that started and ended within this poll waited for nothing, so it staged nothing.
+                if before || activity.0.get() {
+                    executor.staged.set(true);
+                }
+                executor.polls.set(executor.polls.get() + 1);
+                polled
+            })
+            .await;
+        };
+        self.runtime.spawn(watched).detach();
+    }
+
+    /// Starts any other task. It ends when the handle is dropped, unless that was detached.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+        self.runtime.spawn(task)
+    }
+
+    /// Runs tasks that are ready, and returns whether more are.
+    pub(crate) fn run(&self) -> bool {
+        for _ in 0..TURN {
+            let before = self.polls.get();
+            let more = self.runtime.run();
+            if self.polls.get() == before {
+                // Not an entry's task, so nothing is known of what it did.
+                self.staged.set(true);
+            }
+            if !more {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Hands staged operations to the kernel and readies the driver for a wait elsewhere. Returns whether there is
+    /// something to run already.
+    pub(crate) fn prepare_wait(&self) -> bool {
+        if !self.staged.replace(false) {
+            return false;
+        }
+        if self.runtime.flush() {
+            self.poll(Duration::ZERO);
+            return true;
+        }
+        false
+    }
+
+    /// How long a wait may last before a timer is due.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.runtime.current_timeout()
+    }
+
+    /// Takes the driver's completions, and fires timers.
+    pub(crate) fn poll(&self, timeout: Duration) {
+        self.runtime.poll_with(Some(timeout));
+        self.staged.set(true);
+    }
+}

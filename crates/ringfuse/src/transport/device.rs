@@ -1,0 +1,91 @@
+//! `/dev/fuse`: one `read(2)` a request, one `writev(2)` a reply.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use ringfuse_abi as abi;
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use zerocopy::IntoBytes;
+
+use crate::mem::Slot;
+use crate::proto::encode::out_header;
+
+/// What a read of the device brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A message of this many bytes.
+    Message(usize),
+    /// Nothing is there yet.
+    Nothing,
+    /// The mount is gone, and nothing will come any more.
+    Ended,
+}
+
+/// An open `/dev/fuse` that belongs to a mount.
+#[derive(Debug)]
+pub(crate) struct Device {
+    fd: Arc<OwnedFd>,
+}
+
+impl AsFd for Device {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Device {
+    /// Takes over an open device, and makes its reads return instead of wait.
+    pub(crate) fn new(fd: Arc<OwnedFd>) -> io::Result<Self> {
+        fcntl_setfl(&fd, fcntl_getfl(&fd)? | OFlags::NONBLOCK)?;
+        Ok(Self { fd })
+    }
+
+    /// A further channel to the same mount, with a queue of replies of its own.
+    pub(crate) fn clone_channel(&self) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let fd = rustix::fs::open("/dev/fuse", flags, Mode::empty())?;
+        let source = self.fd.as_raw_fd() as u32;
+        // SAFETY: the command reads one `u32` from the address, and `source` lives through the call.
+        let done = unsafe { libc::ioctl(fd.as_raw_fd(), abi::FUSE_DEV_IOC_CLONE as libc::Ioctl, &source) };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { fd: Arc::new(fd) }) }
+    }
+
+    /// Reads a request into a slot.
+    pub(crate) fn receive(&self, slot: &mut Slot) -> io::Result<Received> {
+        self.receive_bytes(slot.device_area_mut())
+    }
+
+    /// Reads a request. The buffer must have room for any: the kernel refuses to use a smaller one.
+    pub(crate) fn receive_bytes(&self, buf: &mut [u8]) -> io::Result<Received> {
+        loop {
+            return match rustix::io::read(&self.fd, &mut *buf) {
+                Ok(0) => Ok(Received::Ended),
+                Ok(len) => Ok(Received::Message(len)),
+                Err(Errno::AGAIN) => Ok(Received::Nothing),
+                // ENOENT: the request was interrupted while it was being read, and is gone.
+                Err(Errno::INTR | Errno::NOENT) => continue,
+                Err(Errno::NODEV | Errno::CONNABORTED | Errno::NOTCONN) => Ok(Received::Ended),
+                Err(error) => Err(error.into()),
+            };
+        }
+    }
+
+    /// Answers a request, with the body at the start of the slot's payload.
+    pub(crate) fn reply(&self, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
+        let header = out_header(unique, error, body.len());
+        match rustix::io::writev(&self.fd, &[IoSlice::new(header.as_bytes()), IoSlice::new(body)]) {
+            Ok(_) => Ok(()),
+            // ENOENT: nobody waits for it any more. The others: the mount is gone, which the next read will tell.
+            Err(Errno::NOENT | Errno::NODEV | Errno::CONNABORTED | Errno::NOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sends a whole notification. May wait for locks that requests in progress hold.
+    pub(crate) fn notify(&self, message: &[u8]) -> io::Result<()> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, message))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,374 @@
+//! FUSE over io_uring: entries registered with the kernel, each command completed by a request.
+//!
+//! A ring belongs to one thread, which creates it, submits to it and waits on it (`SINGLE_ISSUER`, `DEFER_TASKRUN`). The
+//! kernel copies a request into its entry only inside that thread's waits.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
+use ringfuse_abi as abi;
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::mem::Slot;
+use crate::proto::encode::out_header;
+
+/// The most submissions that are staged before they are handed to the kernel.
+const MAX_STAGED: usize = 64;
+
+/// Marks completions of the poll on the runtime's own descriptor.
+const RUNTIME: u64 = u64::MAX;
+
+/// A submission of 128 bytes: the layout of `struct io_uring_sqe` with a command area, by `io_uring_enter(2)`.
+#[repr(C)]
+struct Sqe {
+    opcode: u8,
+    flags: u8,
+    ioprio: u16,
+    fd: i32,
+    cmd_op: u32,
+    pad: u32,
+    addr: u64,
+    len: u32,
+    uring_cmd_flags: u32,
+    user_data: u64,
+    buf_index: u16,
+    personality: u16,
+    file_index: u32,
+    cmd: abi::fuse_uring_cmd_req,
+    rest: [u8; 80 - size_of::<abi::fuse_uring_cmd_req>()],
+}
+
+const _: () = assert!(size_of::<Sqe>() == 128 && size_of::<squeue::Entry128>() == 128);
+const _: () = assert!(align_of::<Sqe>() == align_of::<squeue::Entry128>());
+const _: () = assert!(std::mem::offset_of!(Sqe, cmd) == 48);
+
+impl Sqe {
+    fn command(fd: RawFd, cmd_op: u32, user_data: u64, cmd: abi::fuse_uring_cmd_req) -> Self {
+        Self {
+            opcode: opcode::UringCmd80::CODE,
+            flags: 0,
+            ioprio: 0,
+            fd,
+            cmd_op,
+            pad: 0,
+            addr: 0,
+            len: 0,
+            uring_cmd_flags: 0,
+            user_data,
+            buf_index: 0,
+            personality: 0,
+            file_index: 0,
+            cmd,
+            rest: [0; _],
+        }
+    }
+
+    fn into_entry(self) -> squeue::Entry128 {
+        // SAFETY: both are 128 bytes of plain data with the same alignment, checked above, and `Entry128` is the
+        // kernel's submission entry and its command area, one behind the other, which is what `Sqe` spells out.
+        unsafe { std::mem::transmute(self) }
+    }
+}
+
+/// What is known of one entry: the completion that has come for it, and the task that waits for the next.
+#[derive(Debug, Default)]
+struct EntryState {
+    result: Option<i32>,
+    waker: Option<Waker>,
+}
+
+/// What came of a wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drained {
+    /// Completions of entries.
+    pub(crate) entries: usize,
+    /// The runtime's descriptor became readable.
+    pub(crate) runtime: bool,
+}
+
+/// How one command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    /// A request is in the entry.
+    Request,
+    /// The command was not carried out, and may be tried again.
+    Again,
+    /// The entry serves no more: the mount is gone.
+    Ended,
+    /// The kernel did not accept the command, for this negated error number.
+    Refused(i32),
+}
+
+impl Completion {
+    fn of(result: i32) -> Self {
+        match -result {
+            ..=0 => Self::Request,
+            libc::EAGAIN | libc::EINTR => Self::Again,
+            libc::ENOTCONN | libc::ECONNABORTED | libc::ECANCELED => Self::Ended,
+            _ => Self::Refused(result),
+        }
+    }
+}
+
+/// One thread's ring.
+pub(crate) struct Ring {
+    uring: RefCell<IoUring<squeue::Entry128>>,
+    entries: RefCell<Box<[EntryState]>>,
+    /// The addresses of each `REGISTER`: the kernel reads them when it takes the command, which may be a while after
+    /// it was staged.
+    iovecs: RefCell<Box<[[libc::iovec; 2]]>>,
+    device: RawFd,
+    runtime: RawFd,
+    no_iowait: EnterFlags,
+    /// Submissions not yet handed to the kernel.
+    staged: Cell<u32>,
+}
+
+impl Ring {
+    /// Makes a ring on this thread for that many entries. `device` must stay open as long as the ring;
+    /// `runtime`'s readiness ends a wait.
+    pub(crate) fn new(device: BorrowedFd<'_>, runtime: BorrowedFd<'_>, entries: usize) -> io::Result<Self> {
+        let staged = entries.clamp(2, MAX_STAGED).next_power_of_two();
+        // Each entry has at most one completion outstanding, and the runtime's poll a few.
+        let completions = (entries + 8).next_power_of_two().max(2 * staged);
+        let uring = IoUring::<squeue::Entry128>::builder()
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_cqsize(completions as u32)
+            .dontfork()
+            .build(staged as u32)?;
+        let no_iowait =
+            if uring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
+        let null = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        let ring = Self {
+            uring: RefCell::new(uring),
+            entries: RefCell::new((0..entries).map(|_| EntryState::default()).collect()),
+            iovecs: RefCell::new(vec![[null; 2]; entries].into()),
+            device: device.as_raw_fd(),
+            runtime: runtime.as_raw_fd(),
+            no_iowait,
+            staged: Cell::new(0),
+        };
+        ring.watch_runtime()?;
+        Ok(ring)
+    }
+
+    fn watch_runtime(&self) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fd(self.runtime), libc::POLLIN as u32).multi(true).build();
+        // SAFETY: a poll refers to no memory.
+        unsafe { self.push(poll.user_data(RUNTIME).into()) }
+    }
+
+    /// Stages a submission.
+    ///
+    /// # Safety
+    ///
+    /// What the submission refers to must be valid until it completes.
+    unsafe fn push(&self, entry: squeue::Entry128) -> io::Result<()> {
+        loop {
+            // SAFETY: promised by the caller.
+            if unsafe { self.uring.borrow_mut().submission().push(&entry) }.is_ok() {
+                self.staged.set(self.staged.get() + 1);
+                return Ok(());
+            }
+            self.submit()?;
+        }
+    }
+
+    /// Hands an entry to the kernel for the first time. The slot is the kernel's until [`Ring::completion`] says
+    /// otherwise.
+    pub(crate) fn register(&self, index: usize, queue: u16, slot: &mut Slot) -> io::Result<()> {
+        let iovecs = slot
+            .addresses()
+            .map(|(start, len)| libc::iovec { iov_base: start.as_ptr().cast(), iov_len: len });
+        let place = {
+            let mut all = self.iovecs.borrow_mut();
+            all[index] = iovecs;
+            all[index].as_ptr()
+        };
+        let cmd = abi::fuse_uring_cmd_req { qid: queue, ..Default::default() };
+        let mut sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_REGISTER, index as u64, cmd);
+        sqe.addr = place as u64;
+        sqe.len = iovecs.len() as u32;
+        slot.give_to_kernel();
+        // SAFETY: the addresses' array lives as long as the ring, in one place. The slot's memory outlives the
+        // command: it is marked the kernel's, and leaked if the slot goes while it is (M1).
+        unsafe { self.push(sqe.into_entry()) }
+    }
+
+    /// Answers the request in an entry and hands the entry to the kernel again. The body of a reply without error
+    /// is the first `len` bytes of the payload.
+    pub(crate) fn commit(
+        &self,
+        index: usize,
+        queue: u16,
+        slot: &mut Slot,
+        unique: u64,
+        error: i32,
+        len: usize,
+    ) -> io::Result<()> {
+        let commit_id = Reply { unique, error, len }.write_to(slot);
+        let cmd = abi::fuse_uring_cmd_req { qid: queue, commit_id, ..Default::default() };
+        let sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_COMMIT_AND_FETCH, index as u64, cmd);
+        slot.give_to_kernel();
+        // SAFETY: the command carries no address; the entry's, known since `register`, are covered as there.
+        unsafe { self.push(sqe.into_entry()) }
+    }
+
+    /// Tells the kernel not to wait for this ring any more, by a registration that it must refuse: requests that were
+    /// held back until the ring would be ready go to `/dev/fuse` instead.
+    pub(crate) fn lift_gate(&self) -> io::Result<()> {
+        let cmd = abi::fuse_uring_cmd_req { qid: u16::MAX, ..Default::default() };
+        let sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_REGISTER, RUNTIME - 1, cmd);
+        // SAFETY: a null array of addresses of length zero; the kernel refuses it before it reads any.
+        unsafe { self.push(sqe.into_entry()) }?;
+        self.submit()
+    }
+
+    /// Waits for the completion of an entry's last command, and takes the slot back.
+    pub(crate) async fn completion(&self, index: usize, slot: &mut Slot) -> Completion {
+        let result = std::future::poll_fn(|cx| {
+            let mut entries = self.entries.borrow_mut();
+            let entry = &mut entries[index];
+            match entry.result.take() {
+                Some(result) => Poll::Ready(result),
+                None => {
+                    match &mut entry.waker {
+                        Some(waker) => waker.clone_from(cx.waker()),
+                        none => *none = Some(cx.waker().clone()),
+                    }
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        slot.take_back();
+        Completion::of(result)
+    }
+
+    /// Takes the completion of an entry's registration, if it has come and is not a request.
+    pub(crate) fn refused(&self, index: usize, slot: &mut Slot) -> Option<Completion> {
+        let mut entries = self.entries.borrow_mut();
+        let completion = Completion::of(entries[index].result?);
+        if !matches!(completion, Completion::Again | Completion::Refused(_)) {
+            return None;
+        }
+        entries[index].result = None;
+        slot.take_back();
+        Some(completion)
+    }
+
+    /// Hands over what is staged, without waiting: replies reach their programs now.
+    pub(crate) fn submit(&self) -> io::Result<()> {
+        if self.staged.get() == 0 {
+            return Ok(());
+        }
+        self.enter(0, None)
+    }
+
+    /// Hands over what is staged and waits for a completion, or as long as the timeout says.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.enter(1, timeout)
+    }
+
+    fn enter(&self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        let mut uring = self.uring.borrow_mut();
+        uring.submission().sync();
+        let mut flags = EnterFlags::empty();
+        if want > 0 {
+            flags |= EnterFlags::GETEVENTS | self.no_iowait;
+        }
+        let staged = self.staged.get();
+        let entered = match timeout {
+            None => {
+                // SAFETY: no argument is passed, and what the submissions refer to is valid (`push`).
+                unsafe { uring.submitter().enter::<libc::sigset_t>(staged, want, flags.bits(), None) }
+            }
+            Some(timeout) => {
+                let timespec = Timespec::from(timeout);
+                let args = SubmitArgs::new().timespec(&timespec);
+                let flags = flags | EnterFlags::EXT_ARG;
+                // SAFETY: the argument lives through the call; the rest as above.
+                unsafe { uring.submitter().enter(staged, want, flags.bits(), Some(&args)) }
+            }
+        };
+        match entered {
+            Ok(taken) => self.staged.set(staged - (taken as u32).min(staged)),
+            // Interrupted or timed out; what was staged has been taken all the same, or will be next time.
+            Err(error) => {
+                self.staged.set(uring.submission().len() as u32);
+                match error.raw_os_error() {
+                    Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
+                    _ => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the completions that are there, and wakes the tasks that wait for them.
+    pub(crate) fn drain(&self) -> io::Result<Drained> {
+        let mut drained = Drained::default();
+        let mut rearm = false;
+        {
+            let mut uring = self.uring.borrow_mut();
+            let mut entries = self.entries.borrow_mut();
+            for completion in uring.completion() {
+                match completion.user_data() {
+                    RUNTIME => {
+                        drained.runtime = true;
+                        rearm |= !cqueue::more(completion.flags());
+                    }
+                    index => {
+                        let Some(entry) = entries.get_mut(index as usize) else { continue };
+                        entry.result = Some(completion.result());
+                        drained.entries += 1;
+                        if let Some(waker) = &entry.waker {
+                            waker.wake_by_ref();
+                        }
+                    }
+                }
+            }
+        }
+        if rearm {
+            self.watch_runtime()?;
+        }
+        Ok(drained)
+    }
+}
+
+/// A reply as it is laid into an entry.
+struct Reply {
+    unique: u64,
+    error: i32,
+    len: usize,
+}
+
+impl Reply {
+    /// Writes the headers, and returns the number under which the kernel knows the request.
+    fn write_to(&self, slot: &mut Slot) -> u64 {
+        let entry_at = abi::FUSE_URING_IN_OUT_HEADER_SZ + abi::FUSE_URING_OP_IN_OUT_SZ;
+        let area = slot.header_area_mut();
+        let header = out_header(self.unique, self.error, self.len);
+        area[..size_of_val(&header)].copy_from_slice(header.as_bytes());
+        let entry = &mut area[entry_at..entry_at + size_of::<abi::fuse_uring_ent_in_out>()];
+        let commit_id =
+            abi::fuse_uring_ent_in_out::read_from_bytes(entry).map_or(self.unique, |e| e.commit_id);
+        let reply =
+            abi::fuse_uring_ent_in_out { commit_id, payload_sz: self.len as u32, ..Default::default() };
+        entry.copy_from_slice(reply.as_bytes());
+        commit_id
+    }
+}
+
+/// The entry's part of the header area: how many payload bytes the kernel wrote, and the request's number.
+pub(crate) fn entry_header(area: &[u8]) -> abi::fuse_uring_ent_in_out {
+    let at = abi::FUSE_URING_IN_OUT_HEADER_SZ + abi::FUSE_URING_OP_IN_OUT_SZ;
+    abi::fuse_uring_ent_in_out::read_from_prefix(&area[at..]).map(|(entry, _)| entry).unwrap_or_default()
+}
