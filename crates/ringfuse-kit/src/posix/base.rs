@@ -5,7 +5,7 @@ pub(super) use std::ffi::{OsStr, OsString};
 pub(super) use std::fs::{self, File};
 pub(super) use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 pub(super) use std::mem::MaybeUninit;
-pub(super) use std::os::fd::{AsFd, AsRawFd};
+pub(super) use std::os::fd::AsRawFd;
 pub(super) use std::os::unix::ffi::{OsStrExt, OsStringExt};
 pub(super) use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
 pub(super) use std::path::{Path, PathBuf};
@@ -61,6 +61,12 @@ pub(super) fn open(path: impl AsRef<Path>, flags: OFlags) -> Result<File, Errno>
 
 pub(super) fn open_mode(path: impl AsRef<Path>, flags: OFlags, bits: u32) -> Result<File, Errno> {
     rfs::open(path.as_ref(), flags | OFlags::CLOEXEC, mode(bits)).map(File::from)
+}
+
+/// That the file can be opened.
+pub(super) fn opens(path: impl AsRef<Path>, flags: OFlags) -> Outcome {
+    open(path, flags)?;
+    Ok(())
 }
 
 /// openat(2), close-on-exec; a new file gets mode 0644.
@@ -350,5 +356,27 @@ pub(super) fn as_process(body: impl FnOnce() -> Outcome + Send) -> Outcome {
             sys::unshare_files()?;
             body()
         }))
+    })
+}
+
+/// Runs `work` in this thread while `n` others run `others` again and again.
+pub(super) fn meanwhile(
+    n: usize,
+    others: impl Fn(usize) -> Outcome + Sync,
+    work: impl FnOnce() -> Outcome,
+) -> Outcome {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (done, others) = (&done, &others);
+        let again = move |i| {
+            while !done.load(Ordering::SeqCst) {
+                others(i)?;
+            }
+            Ok(())
+        };
+        let looping: Vec<_> = (0..n).map(|i| scope.spawn(move || again(i))).collect();
+        let outcome = work();
+        done.store(true, Ordering::SeqCst);
+        looping.into_iter().map(join).fold(outcome, Outcome::and)
     })
 }

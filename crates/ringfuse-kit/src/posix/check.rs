@@ -1,5 +1,6 @@
 //! What a case returns, and the checks it is written with.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::panic::Location;
@@ -17,7 +18,7 @@ pub enum Failure {
         /// What was found, and what was expected.
         message: String,
         /// Source file of the check.
-        file: &'static str,
+        file: Cow<'static, str>,
         /// Line of the check.
         line: u32,
     },
@@ -30,7 +31,7 @@ impl Failure {
     #[track_caller]
     pub fn check(message: impl Into<String>) -> Self {
         let at = Location::caller();
-        Self::Check { message: message.into(), file: at.file(), line: at.line() }
+        Self::Check { message: message.into(), file: Cow::Borrowed(at.file()), line: at.line() }
     }
 
     /// A skip for the given reason.

@@ -141,18 +141,10 @@ impl Options {
         let Some(case) = find(name) else {
             return Err(io::Error::other(format!("no such case: {name}")));
         };
-        let mut out = io::stdout().lock();
-        match runner::attempt(case, dir) {
-            Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(failure @ Failure::Skip(_)) => {
-                writeln!(out, "{failure}")?;
-                Ok(ExitCode::from(runner::EXIT_SKIPPED))
-            }
-            Err(failure) => {
-                writeln!(out, "{failure}")?;
-                Ok(ExitCode::FAILURE)
-            }
-        }
+        let outcome = runner::attempt(case, dir);
+        let (text, code) = runner::encode(&outcome);
+        io::stdout().write_all(text.as_bytes())?;
+        Ok(ExitCode::from(code))
     }
 
     fn suite(&self, dir: &std::path::Path) -> io::Result<ExitCode> {

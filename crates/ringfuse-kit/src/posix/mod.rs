@@ -55,3 +55,57 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
 pub fn find(name: &str) -> Option<&'static Case> {
     all().find(|case| case.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_case_cites_a_manual_page() {
+        let mut names = BTreeSet::new();
+        for case in all() {
+            assert!(names.insert(case.name), "{} is there twice", case.name);
+            let (topic, name) = case.name.split_once('/').unwrap();
+            assert!(!topic.is_empty() && !name.is_empty() && !name.contains('/'), "{}", case.name);
+            let cited =
+                ["(2)", "(3)", "(5)", "(7)", "(2const)"].iter().any(|section| case.what.contains(section));
+            assert!(cited, "{}: {}", case.name, case.what);
+            assert_eq!(find(case.name).map(|found| found.what), Some(case.what));
+        }
+        assert!(names.len() >= 160);
+    }
+
+    #[test]
+    fn needs_have_names_and_bits_of_their_own() {
+        let mut all = Needs::NONE;
+        for name in Needs::all_names() {
+            let need = Needs::from_name(name).unwrap();
+            assert_eq!(need.to_string(), name);
+            assert!(!all.intersects(need), "{name} shares its bit");
+            all = all | need;
+        }
+        assert_eq!(Needs::from_name("no such need"), None);
+        assert!(all.contains(Needs::ROOT | Needs::MMAP));
+    }
+
+    /// The reference: all of the suite holds on tmpfs. /dev/shm is one wherever there is one.
+    #[test]
+    fn the_suite_holds_on_tmpfs() {
+        const TMPFS_MAGIC: u64 = 0x0102_1994;
+        let shm = Path::new("/dev/shm");
+        if rustix::fs::statfs(shm).map(|stat| stat.f_type as u64) != Ok(TMPFS_MAGIC) {
+            return;
+        }
+        let dir = shm.join(format!("posix-suite-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        // Others use that tmpfs, too.
+        let report = run(&dir, |case| !case.needs.intersects(Needs::FREE_SPACE), Duration::from_secs(60));
+        fs::remove_dir_all(&dir).unwrap();
+        assert!(report.failed.is_empty(), "{report}");
+        assert!(report.passed.len() > 300, "{report}");
+    }
+}

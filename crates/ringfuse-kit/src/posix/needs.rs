@@ -52,7 +52,7 @@ needs! {
     RENAME_EXCHANGE = 13;
     /// `RENAME_WHITEOUT`.
     RENAME_WHITEOUT = 14;
-    /// Shared writable memory maps.
+    /// Shared memory maps, writable or not.
     MMAP = 15;
     /// `O_DIRECT`.
     DIRECT_IO = 16;
@@ -76,6 +76,9 @@ needs! {
     FREE_SPACE = 25;
     /// Inode flags: `ioctl(FS_IOC_GETFLAGS)`.
     INODE_FLAGS = 26;
+    /// `close` releases record locks of open file descriptions. The kernel does not tell a FUSE
+    /// filesystem that keeps record locks itself.
+    OFD_RELEASE = 27;
 }
 
 impl Needs {

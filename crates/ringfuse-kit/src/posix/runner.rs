@@ -17,7 +17,7 @@ use super::{Case, Failure, Needs, Outcome, all, sys};
 const MAX_TIMEOUTS: usize = 3;
 
 /// Exit code of a process that runs one case, if that is skipped.
-pub(super) const EXIT_SKIPPED: u8 = 77;
+const EXIT_SKIPPED: u8 = 77;
 
 /// What the cases of a run said.
 #[derive(Clone, Debug, Default)]
@@ -199,14 +199,163 @@ fn in_process(mut command: Command, timeout: Duration) -> Option<Outcome> {
             Err(error) => return Some(Err(Failure::check(format!("cannot wait for the process: {error}")))),
         }
     };
-    output.ok().map(|text| outcome_of(status, text.trim_end()))
+    output.ok().map(|text| decode(status, &text))
 }
 
-fn outcome_of(status: ExitStatus, text: &str) -> Outcome {
+/// What a process that runs one case prints, and its exit code.
+pub(super) fn encode(outcome: &Outcome) -> (String, u8) {
+    match outcome {
+        Ok(()) => (String::new(), 0),
+        Err(Failure::Skip(reason)) => (format!("{reason}\n"), EXIT_SKIPPED),
+        Err(Failure::Check { message, file, line }) => (format!("{message}\n{file}:{line}\n"), 1),
+    }
+}
+
+/// The reverse of [`encode`].
+fn decode(status: ExitStatus, text: &str) -> Outcome {
+    let text = text.trim_end();
     match status.code() {
         Some(0) => Ok(()),
         Some(code) if code == i32::from(EXIT_SKIPPED) => Err(Failure::skip(text)),
-        _ if text.is_empty() => Err(Failure::check(format!("the process of the case ended with {status}"))),
-        _ => Err(Failure::check(text)),
+        _ => {
+            let place = text.rsplit_once('\n').and_then(|(message, place)| {
+                let (file, line) = place.rsplit_once(':')?;
+                let (message, file) = (message.to_owned(), file.to_owned().into());
+                Some(Failure::Check { message, file, line: line.parse().ok()? })
+            });
+            Err(place.unwrap_or_else(|| {
+                Failure::check(format!("the process of the case ended with {status}: {text}"))
+            }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn case(name: &'static str, run: fn(&Path) -> Outcome) -> &'static Case {
+        Box::leak(Box::new(Case { name, what: "", needs: Needs::NONE, run }))
+    }
+
+    /// A directory of this test alone.
+    fn scratch(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("posix-suite-{}-{name}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    #[test]
+    fn a_case_gets_an_empty_directory_which_is_removed() {
+        let dir = scratch("empty");
+        fs::create_dir(dir.join("test.empty")).unwrap();
+        fs::write(dir.join("test.empty/left"), "behind").unwrap();
+        let outcome = in_thread(
+            case("test/empty", |dir| {
+                assert_eq!(fs::read_dir(dir)?.count(), 0);
+                fs::write(dir.join("f"), "x")?;
+                Ok(())
+            }),
+            &dir,
+            LIMIT,
+        );
+        assert_eq!(outcome, Some(Ok(())));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_failed_check_names_its_line() {
+        let dir = scratch("fails");
+        let line = line!() + 1;
+        let failing = case("test/fails", |dir| Ok(fs::remove_dir(dir.join("none"))?));
+        let Some(Err(Failure::Check { message, file, line: at })) = in_thread(failing, &dir, LIMIT) else {
+            panic!("the case did not fail");
+        };
+        assert!(message.contains("No such file"), "{message}");
+        assert!(file.ends_with("runner.rs"), "{file}");
+        assert_eq!(at, line);
+        fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn panics_skips_and_hangs_are_told_apart() {
+        let dir = scratch("kinds");
+        let skipped = in_thread(case("test/skips", |_| Err(Failure::skip("no such thing"))), &dir, LIMIT);
+        assert_eq!(skipped, Some(Err(Failure::Skip("no such thing".to_owned()))));
+        let panicked = in_thread(case("test/panics", |_| panic!("on purpose")), &dir, LIMIT);
+        assert!(
+            matches!(panicked, Some(Err(Failure::Check { message, .. })) if message.contains("panicked"))
+        );
+        let hung = in_thread(
+            case("test/hangs", |_| {
+                thread::sleep(Duration::from_millis(300));
+                Ok(())
+            }),
+            &dir,
+            Duration::from_millis(20),
+        );
+        assert_eq!(hung, None);
+        thread::sleep(Duration::from_millis(600));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_emptied_is_a_failure() {
+        let dir = scratch("stays");
+        let outcome = in_thread(case("test/stays", |dir| Ok(fs::remove_dir(dir)?)), &dir, LIMIT);
+        assert!(matches!(outcome, Some(Err(Failure::Check { message, .. })) if message.contains("remove")));
+        fs::remove_dir(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_hung_process_is_killed() {
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        let start = Instant::now();
+        assert_eq!(in_process(command, Duration::from_millis(50)), None);
+        assert!(start.elapsed() < LIMIT);
+    }
+
+    #[test]
+    fn outcomes_cross_the_process_border() {
+        let shell = |script: String| {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(script);
+            in_process(command, LIMIT).unwrap()
+        };
+        for outcome in [Ok(()), Err(Failure::skip("a reason")), Err(Failure::check("two\nlines: 'of' it"))] {
+            let (text, code) = encode(&outcome);
+            let text = text.replace('\'', "'\\''");
+            assert_eq!(shell(format!("printf %s '{text}'; exit {code}")), outcome);
+        }
+        let killed = shell("kill -9 $$".to_owned()).unwrap_err().to_string();
+        assert!(killed.contains("signal: 9"), "{killed}");
+    }
+
+    #[test]
+    fn after_three_timeouts_the_rest_is_not_run() {
+        let dir = scratch("timeouts");
+        let topic = |case: &Case| case.name.starts_with("names/");
+        let report = run(&dir, topic, Duration::ZERO);
+        assert!(report.failed.len() > 3, "{report}");
+        assert_eq!(
+            report.failed.iter().filter(|(_, message)| message.contains("timed out after")).count(),
+            3
+        );
+        assert_eq!(
+            report.failed.iter().filter(|(_, message)| message.contains("not run")).count(),
+            report.failed.len() - 3
+        );
+        // The cases go on in their threads, and clean up.
+        for _ in 0..500 {
+            if fs::read_dir(&dir).unwrap().count() == 0 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

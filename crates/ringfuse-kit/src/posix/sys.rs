@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MsyncFlags, ProtFlags};
 use rustix::thread::UnshareFlags;
@@ -151,13 +152,37 @@ impl Map {
     /// Stores `bytes` at `offset`.
     pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(self.writable, "write to a read-only map");
-        assert!(offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len), "write outside of the map");
+        assert!(
+            offset.checked_add(bytes.len()).is_some_and(|end| end <= self.len),
+            "write outside of the map"
+        );
         for (i, &byte) in bytes.iter().enumerate() {
             // SAFETY: `offset + i` is below `len`, checked above.
             let target = unsafe { self.start.add(offset + i) };
             // SAFETY: the byte is mapped writable; volatile, as others read it.
             unsafe { target.write_volatile(byte) };
         }
+    }
+
+    /// `pwrite(2)` of `len` bytes of the map to a file.
+    pub(super) fn pwrite_to(&self, file: &File, offset: usize, len: usize, at: u64) -> Result<usize, Errno> {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "write from outside of the map");
+        // SAFETY: `offset` is below `len`, checked above.
+        let from = unsafe { self.start.add(offset) };
+        // SAFETY: the range is mapped, checked above; the kernel copes with others changing it.
+        let n = unsafe { libc::pwrite(file.as_raw_fd(), from.cast(), len, at as i64) };
+        usize::try_from(n).map_err(|_| last_errno())
+    }
+
+    /// `pread(2)` of `len` bytes from a file into the map.
+    pub(super) fn pread_from(&self, file: &File, offset: usize, len: usize, at: u64) -> Result<usize, Errno> {
+        assert!(self.writable, "read into a read-only map");
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.len), "read to outside of the map");
+        // SAFETY: `offset` is below `len`, checked above.
+        let to = unsafe { self.start.add(offset) };
+        // SAFETY: the range is mapped writable, checked above, and no reference to it exists.
+        let n = unsafe { libc::pread(file.as_raw_fd(), to.cast(), len, at as i64) };
+        usize::try_from(n).map_err(|_| last_errno())
     }
 
     /// Writes changed pages back to the file, and waits for that.
@@ -176,9 +201,8 @@ impl Drop for Map {
 
 /// `sync_file_range(2)` with all three flags: start the writes and wait for them.
 pub(super) fn sync_file_range(file: &File, offset: i64, len: i64) -> Result<(), Errno> {
-    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE
-        | libc::SYNC_FILE_RANGE_WRITE
-        | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     // SAFETY: the descriptor is open; no memory is passed.
     let result = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, len, flags) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
@@ -216,10 +240,10 @@ pub(super) fn name_to_handle(path: &Path) -> Result<Handle, Errno> {
 }
 
 /// Opens the file of a handle; `mount` is any descriptor on its filesystem.
-pub(super) fn open_by_handle(mount: impl AsFd, handle: &Handle, flags: c_int) -> Result<File, Errno> {
+pub(super) fn open_by_handle(mount: impl AsFd, handle: &Handle, flags: OFlags) -> Result<File, Errno> {
     let mut handle = *handle;
     let mount = mount.as_fd().as_raw_fd();
-    let flags = flags | libc::O_CLOEXEC;
+    let flags = (flags | OFlags::CLOEXEC).bits();
     // SAFETY: the handle was filled by the kernel and lives through the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount, &raw mut handle, flags) };
     if fd < 0 {
@@ -234,5 +258,13 @@ pub(super) fn truncate(path: &Path, size: i64) -> Result<(), Errno> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
     // SAFETY: the path is a string that lives through the call.
     let result = unsafe { libc::truncate(path.as_ptr(), size) };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}
+
+/// An ioctl that no filesystem knows.
+pub(super) fn unknown_ioctl(file: &File) -> Result<(), Errno> {
+    // `_IO('~', 0xee)`: no argument.
+    // SAFETY: the descriptor is open, and the request passes no memory.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), 0x7eee, 0) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }

@@ -198,22 +198,25 @@ impl Control {
             if serving == 0 {
                 return Ok(());
             }
-            if on_ring && !self.read(&mut buf)? {
-                self.end(serving);
-                return Ok(());
-            }
+            // On the device the workers read, and all there is to see from here is its end.
             let nudge = PollFd::from_borrowed_fd(self.nudge.as_fd(), PollFlags::IN);
-            let device = PollFd::from_borrowed_fd(self.device.as_fd(), PollFlags::IN);
+            let wanted = if on_ring { PollFlags::IN } else { PollFlags::empty() };
+            let device = PollFd::from_borrowed_fd(self.device.as_fd(), wanted);
             let mut fds = [nudge, device];
-            let fds = if on_ring { &mut fds[..] } else { &mut fds[..1] };
-            match poll(fds, None) {
+            match poll(&mut fds, None) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => {
                     return Err(Error::new(ErrorKind::Session, "cannot wait for /dev/fuse")
                         .because(io::Error::from(error)));
                 }
             }
+            let ready = fds[1].revents();
             let _ = rustix::io::read(&*self.nudge, &mut [0; 8]);
+            let over = if on_ring { !ready.is_empty() && !self.read(&mut buf)? } else { !ready.is_empty() };
+            if over {
+                self.end(serving);
+                return Ok(());
+            }
         }
     }
 

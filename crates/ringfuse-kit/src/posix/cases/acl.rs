@@ -161,7 +161,7 @@ fn chmod_keeps_entries(d: &Path) -> Outcome {
 fn named_user(d: &Path) -> Outcome {
     let f = subject(d)?;
     set(&f, ACCESS, &with_user(6, 6, 0))?;
-    as_user(d, ALICE, || Ok(drop(open("f", RDWR)?)))?;
+    as_user(d, ALICE, || opens("f", RDWR))?;
     as_user(d, BOB, || {
         expect_errno!(open("f", RD), ACCESS);
         Ok(())
@@ -177,7 +177,7 @@ fn named_user(d: &Path) -> Outcome {
 fn named_user_denied(d: &Path) -> Outcome {
     let f = subject(d)?;
     set(&f, ACCESS, &with_user(0, 7, 6))?;
-    as_user(d, BOB, || Ok(drop(open("f", RDWR)?)))?;
+    as_user(d, BOB, || opens("f", RDWR))?;
     as_user(d, ALICE, || {
         expect_errno!(open("f", RD), ACCESS);
         expect_errno!(rfs::access("f", rfs::Access::READ_OK), ACCESS);
@@ -190,7 +190,7 @@ fn named_group(d: &Path) -> Outcome {
     let list =
         [(USER_OBJ, 6, NONE), (GROUP_OBJ, 0, NONE), (GROUP, 6, CREW), (MASK, 6, NONE), (OTHER, 0, NONE)];
     set(&f, ACCESS, &list)?;
-    as_user(d, ALICE, || Ok(drop(open("f", RDWR)?)))?;
+    as_user(d, ALICE, || opens("f", RDWR))?;
     as_user(d, BOB, || {
         expect_errno!(open("f", RD), ACCESS);
         Ok(())
@@ -205,10 +205,10 @@ fn mask_limits(d: &Path) -> Outcome {
         expect_errno!(open("f", WR), ACCESS);
         Ok(())
     })?;
-    as_user(d, BOB, || Ok(drop(open("f", RDWR)?)))?;
+    as_user(d, BOB, || opens("f", RDWR))?;
     chown(&f, BOB.uid, None)?;
     set(&f, ACCESS, &with_user(6, 0, 0))?;
-    as_user(d, BOB, || Ok(drop(open("f", RDWR)?)))
+    as_user(d, BOB, || opens("f", RDWR))
 }
 
 fn default_to_file(d: &Path) -> Outcome {
@@ -220,13 +220,8 @@ fn default_to_file(d: &Path) -> Outcome {
     rustix::process::umask(mode(0o022));
     drop(made?);
     ensure_eq!(bits(dir.join("f"))?, 0o664);
-    let want = [
-        (USER_OBJ, 6, NONE),
-        (USER, 6, ALICE.uid),
-        (GROUP_OBJ, 4, NONE),
-        (MASK, 6, NONE),
-        (OTHER, 4, NONE),
-    ];
+    let want =
+        [(USER_OBJ, 6, NONE), (USER, 6, ALICE.uid), (GROUP_OBJ, 4, NONE), (MASK, 6, NONE), (OTHER, 4, NONE)];
     ensure_eq!(get(dir.join("f"), ACCESS)?, want);
     expect_errno!(rfs::getxattr(dir.join("f"), DEFAULT, &mut [0; 100][..]), NODATA | ACCESS);
     Ok(())
@@ -243,13 +238,8 @@ fn default_mode_limits(d: &Path) -> Outcome {
 }
 
 fn default_to_directory(d: &Path) -> Outcome {
-    let list = [
-        (USER_OBJ, 7, NONE),
-        (USER, 5, ALICE.uid),
-        (GROUP_OBJ, 5, NONE),
-        (MASK, 7, NONE),
-        (OTHER, 0, NONE),
-    ];
+    let list =
+        [(USER_OBJ, 7, NONE), (USER, 5, ALICE.uid), (GROUP_OBJ, 5, NONE), (MASK, 7, NONE), (OTHER, 0, NONE)];
     let dir = parent(d, &list)?;
     rfs::mkdir(dir.join("sub"), mode(0o777))?;
     ensure_eq!(get(dir.join("sub"), DEFAULT)?, list);

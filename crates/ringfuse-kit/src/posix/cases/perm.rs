@@ -39,9 +39,6 @@ cases! { "perm":
     supplementary_group [USERS] "a user in a supplementary group may chgrp to it and use it (credentials(7))";
     mknod_device_refused [USERS MKNOD] "a user cannot make devices: EPERM (mknod(2))";
     mkdir_owner [USERS] "a new directory belongs to its maker, who may use it (mkdir(2))";
-    exec_runs [EXEC] "a program copied to the filesystem runs (execve(2))";
-    exec_needs_bit [EXEC] "a program without any x bit fails with EACCES (execve(2))";
-    exec_busy [EXEC] "a running program cannot be opened for writing: ETXTBSY (open(2))";
 }
 
 /// Opens `f` in the working directory for reading, for writing, and asks for execution.
@@ -113,7 +110,7 @@ fn search_permission(d: &Path) -> Outcome {
         })?;
         chmod(d.join(dir), 0o755)?;
     }
-    as_user(d, BOB, || Ok(drop(open("a/b/f", RDWR)?)))
+    as_user(d, BOB, || opens("a/b/f", RDWR))
 }
 
 fn search_without_read(d: &Path) -> Outcome {
@@ -306,7 +303,8 @@ fn chown_root(d: &Path) -> Outcome {
 
 fn chown_large_ids(d: &Path) -> Outcome {
     touch(d.join("f"))?;
-    for (uid, gid) in [(65_535, 65_536), (65_534, 70_000), (2_147_483_648, 4_000_000_000), (4_294_967_294, 1)] {
+    for (uid, gid) in [(65_535, 65_536), (65_534, 70_000), (2_147_483_648, 4_000_000_000), (4_294_967_294, 1)]
+    {
         chown(d.join("f"), uid, gid)?;
         let meta = st(d.join("f"))?;
         ensure_eq!((meta.uid(), meta.gid()), (uid, gid));
@@ -472,7 +470,7 @@ fn noatime_rules(d: &Path) -> Outcome {
         Ok(())
     })?;
     chown(d.join("f"), BOB.uid, BOB.gid)?;
-    as_user(d, BOB, || Ok(drop(open("f", RD | OFlags::NOATIME)?)))
+    as_user(d, BOB, || opens("f", RD | OFlags::NOATIME))
 }
 
 fn access_real_uid(d: &Path) -> Outcome {
@@ -531,7 +529,7 @@ fn supplementary_group(d: &Path) -> Outcome {
         Ok(())
     })?;
     chown(d.join("f"), BOB.uid, None)?;
-    as_user(d, ALICE, || Ok(drop(open("f", RDWR)?)))
+    as_user(d, ALICE, || opens("f", RDWR))
 }
 
 fn mknod_device_refused(d: &Path) -> Outcome {
@@ -559,56 +557,4 @@ fn mkdir_owner(d: &Path) -> Outcome {
         expect_errno!(open("dir", RD | DIRECTORY), ACCESS);
         Ok(())
     })
-}
-
-/// Copies a small program here.
-fn program(d: &Path, name: &str) -> Result<PathBuf, Failure> {
-    if rfs::statvfs(d)?.f_flag.contains(rfs::StatVfsMountFlags::NOEXEC) {
-        skip!("mounted with noexec");
-    }
-    let Some(source) = ["/bin", "/usr/bin"].map(|dir| Path::new(dir).join(name)).into_iter().find(|p| p.exists())
-    else {
-        skip!("there is no program {name}");
-    };
-    let path = d.join("program");
-    drop(file(&path, read(source)?)?);
-    chmod(&path, 0o755)?;
-    Ok(path)
-}
-
-/// Another thread that forks holds a copy of the descriptor the program was written by until it
-/// executes; ETXTBSY is tried again.
-fn spawn(path: &Path, arg: &str) -> io::Result<std::process::Child> {
-    for _ in 0..50 {
-        match std::process::Command::new(path).arg(arg).spawn() {
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => tick(),
-            result => return result,
-        }
-    }
-    std::process::Command::new(path).arg(arg).spawn()
-}
-
-fn exec_runs(d: &Path) -> Outcome {
-    let path = program(d, "true")?;
-    let status = spawn(&path, "")?.wait()?;
-    ensure!(status.success(), "the program ended with {status}");
-    Ok(())
-}
-
-fn exec_needs_bit(d: &Path) -> Outcome {
-    let path = program(d, "true")?;
-    chmod(&path, 0o644)?;
-    expect_errno!(spawn(&path, ""), ACCESS);
-    Ok(())
-}
-
-fn exec_busy(d: &Path) -> Outcome {
-    let path = program(d, "sleep")?;
-    let mut child = spawn(&path, "30")?;
-    let busy = open(&path, WR);
-    child.kill()?;
-    child.wait()?;
-    expect_errno!(busy, TXTBSY);
-    open(&path, WR)?;
-    Ok(())
 }

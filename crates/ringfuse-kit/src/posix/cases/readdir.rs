@@ -143,7 +143,12 @@ fn seek_to_entry(d: &Path) -> Outcome {
     for i in [0, 1, 2, 50, 51, 250, 498, 499, 500] {
         dir.seek(SeekFrom::Start(all[i].next))?;
         let rest = dents(&dir, 4096)?;
-        ensure!(rest == all[i + 1..], "after entry {i}: {} entries, expected {}", rest.len(), all.len() - i - 1);
+        ensure!(
+            rest == all[i + 1..],
+            "after entry {i}: {} entries, expected {}",
+            rest.len(),
+            all.len() - i - 1
+        );
     }
     Ok(())
 }

@@ -111,7 +111,8 @@ fn append_clears(d: &Path) -> Outcome {
     ensure_eq!(bits(&path)?, 0o777);
     chmod(&path, 0o4755)?;
     as_user(d, ALICE, || {
-        open("f", WR)?.write_vectored(&[IoSlice::new(b"a"), IoSlice::new(b"b")])?;
+        let parts = [IoSlice::new(b"a"), IoSlice::new(b"b")];
+        ensure_eq!(open("f", WR)?.write_vectored(&parts)?, 2);
         Ok(())
     })?;
     ensure_eq!(bits(&path)?, 0o755);

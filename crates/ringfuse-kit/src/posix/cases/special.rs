@@ -62,7 +62,7 @@ fn fifo_poll_end(d: &Path) -> Outcome {
     let mut buf = [0; 8];
     ensure_eq!(reader.read(&mut buf)?, 0, "without a writer");
     let mut writer = open(&path, WR)?;
-    expect_errno!(reader.read(&mut buf), AGAIN);
+    expect_errno!(rustix::io::read(&reader, &mut buf[..]), AGAIN);
     writer.write_all(b"abc")?;
     ensure_eq!(reader.read(&mut buf)?, 3);
     drop(writer);

@@ -12,7 +12,7 @@ cases! { "unlink":
     owner_after [ROOT] "the owner of an unlinked file can be changed (fchown(2))";
     xattr_after [XATTR_USER] "an unlinked file has its attributes and takes new ones (fsetxattr(2))";
     map_after [MMAP] "a map of an unlinked and closed file stays valid (mmap(2))";
-    lock_after [LOCKS] "an unlinked file can be locked (fcntl(2))";
+    lock_after [LOCKS OFD_RELEASE] "an unlinked file can be locked (fcntl(2))";
     fsync_after [] "fsync of an unlinked file succeeds (fsync(2))";
     other_link_stays [HARD_LINK] "one of two links is removed while the file is open (unlink(2))";
     twice [] "the second unlink of a name fails with ENOENT (unlink(2))";
