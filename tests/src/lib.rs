@@ -179,7 +179,8 @@ impl Filesystem for Probe {
         let opened = Opened::new(Fh(op.node.get()));
         Ok(match Self::name(op.node) {
             Some(Self::VERSION) => opened.keep_cache(),
-            Some(Self::KEEP | Self::LIAR) => opened.direct_io(),
+            // The kernel forwards interrupts of requests that a program waits for itself, not of read-ahead.
+            Some(Self::KEEP | Self::LIAR | Self::PATIENT) => opened.direct_io(),
             _ if op.flags.contains(libc::O_DIRECT) => opened.direct_io(),
             _ => opened,
         })

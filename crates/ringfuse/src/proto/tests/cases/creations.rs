@@ -62,10 +62,10 @@ fn extensions() -> Vec<Extension> {
     ]
 }
 
-/// Struct, arguments, and meaning of one operation, for a given extension.
-type Message = fn(Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>);
+/// Title, opcode, struct, arguments, and meaning of one operation.
+type Message = (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>);
 
-fn symlink(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>) {
+fn symlink(creation: Creation<'static>) -> Message {
     let want = Operation::Symlink(Symlink {
         parent: node(NODE),
         name: name(c"link"),
@@ -75,7 +75,7 @@ fn symlink(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>,
     ("SYMLINK", 6, wire![], wire![bytes b"link\0", bytes b"/to/\xff\0"], want)
 }
 
-fn mknod(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>) {
+fn mknod(creation: Creation<'static>) -> Message {
     let want = Operation::Mknod(Mknod {
         parent: node(NODE),
         name: name(c"null"),
@@ -86,12 +86,12 @@ fn mknod(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, O
     ("MKNOD", 8, wire![u32 0o020_666, u32 0x0103, u32 UMASK, u32 0], wire![bytes b"null\0"], want)
 }
 
-fn mkdir(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>) {
+fn mkdir(creation: Creation<'static>) -> Message {
     let want = Operation::Mkdir(Mkdir { parent: node(NODE), name: name(c"d"), mode: 0o1755, creation });
     ("MKDIR", 9, wire![u32 0o1755, u32 UMASK], wire![bytes b"d\0"], want)
 }
 
-fn create(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>) {
+fn create(creation: Creation<'static>) -> Message {
     let want = Operation::Create(Create {
         parent: node(NODE),
         name: name(c"new file"),
@@ -104,9 +104,7 @@ fn create(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, 
     ("CREATE", 35, op, wire![bytes b"new file\0"], want)
 }
 
-fn create_truncating(
-    creation: Creation<'static>,
-) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>) {
+fn create_truncating(creation: Creation<'static>) -> Message {
     let want = Operation::Create(Create {
         parent: node(NODE),
         name: name(c"old"),
@@ -119,7 +117,7 @@ fn create_truncating(
     ("CREATE that truncates", 35, op, wire![bytes b"old\0"], want)
 }
 
-fn tmpfile(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>, Operation<'static>) {
+fn tmpfile(creation: Creation<'static>) -> Message {
     let want = Operation::Tmpfile(Tmpfile {
         parent: node(NODE),
         mode: 0o100_600,
@@ -131,7 +129,7 @@ fn tmpfile(creation: Creation<'static>) -> (&'static str, u32, Vec<u8>, Vec<u8>,
     ("TMPFILE", 51, op, wire![bytes b"/\0"], want)
 }
 
-const MESSAGES: [Message; 6] = [symlink, mknod, mkdir, create, create_truncating, tmpfile];
+const MESSAGES: [fn(Creation<'static>) -> Message; 6] = [symlink, mknod, mkdir, create, create_truncating, tmpfile];
 
 pub(super) fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();
