@@ -1,2 +1,57 @@
-//! Tasks of the project.
-fn main() {}
+//! Tasks of the project: `cargo xtask COMMAND`.
+
+mod demo;
+mod machine;
+mod run;
+mod suites;
+#[cfg(test)]
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the project.
+///
+/// Mounting needs root, or `fusermount3` and a `/dev/fuse` that the user may open; switching FUSE-over-io_uring on
+/// needs root. As root, `demo` and `test` do that set-up themselves.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests use, load the module, switch FUSE-over-io_uring on. Needs root, changes the machine.
+    Setup,
+    /// Mount a filesystem, do visible work on it, say which transport served it and how fast, unmount.
+    Demo,
+    /// Run all tests: units, real mounts, real programs. Needs root, but for --unit.
+    Test {
+        /// Only the tests that need no kernel feature and no privilege.
+        #[arg(long)]
+        unit: bool,
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Run conformance suites on a native directory and on a filesystem of ours, and compare. Needs root.
+    Conformance(suites::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup => machine::set_up(),
+        Command::Demo => demo::demo(),
+        Command::Test { unit, filter } => run::tests(unit, filter.as_deref()),
+        Command::Conformance(options) => suites::conformance(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::fs::Filesystem;
 use crate::mount::{MountOptions, Via};
-use crate::session::{Config, Launch, Session, Stats, Transport};
+use crate::session::{Config, Launch, Session, Stats};
+use crate::types::Transport;
 
 /// A mount to be made: where, how, and served by what.
 ///

@@ -27,9 +27,9 @@ pub use mount::{Atime, MountOptions, Unmount, Via};
 pub use notify::{Notifier, Retrieved};
 pub use proto::dir::{DirError, DirFiller};
 pub use proto::op;
-pub use session::{Session, SessionInfo, Stats, Transport, TransportKind, Unmounter};
+pub use session::{Session, Stats, Unmounter};
 pub use types::{
     Attr, AttrReply, Capabilities, DirPos, Entry, Errno, Fh, FileType, Generation, InvalidName, Lock,
-    LockKind, LockOwner, Name, NodeId, OpenFlags, Opened, PollHandle, Result, SetTime, Statfs, Statx,
-    StatxReply, Timestamp, Unique, Written,
+    LockKind, LockOwner, Name, NodeId, OpenFlags, Opened, PollHandle, Result, SessionInfo, SetTime, Statfs,
+    Statx, StatxReply, Timestamp, Transport, TransportKind, Unique, Written,
 };

@@ -1,11 +1,16 @@
 //! Telling the kernel what it did not ask: that cached names, attributes or pages are no longer right.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 
+use ringfuse_abi as abi;
+
 use crate::proto::notify::Notification;
-use crate::session::Shared;
+use crate::proto::op;
+use crate::transport::device::Device;
 use crate::types::{Capabilities, Errno, NodeId, PollHandle, Result};
 
 /// Sends notifications to the kernel. Cheap to clone, and to be used from any thread or task, a handler included.
@@ -19,7 +24,7 @@ use crate::types::{Capabilities, Errno, NodeId, PollHandle, Result};
 pub struct Notifier(Arc<Inner>);
 
 struct Inner {
-    shared: Weak<Shared>,
+    line: Weak<Line>,
     kernel_minor: u32,
     capabilities: Capabilities,
     jobs: OnceLock<flume::Sender<Job>>,
@@ -28,6 +33,66 @@ struct Inner {
 struct Job {
     message: Vec<u8>,
     done: flume::Sender<Result<()>>,
+}
+
+/// The way to the kernel that a session's notifications take, and where the answers to some come back.
+#[derive(Debug)]
+pub(crate) struct Line {
+    device: Mutex<Option<Arc<Device>>>,
+    retrieves: Mutex<HashMap<u64, flume::Sender<Retrieved>>>,
+    next_retrieve: AtomicU64,
+    /// The most that may be asked for: the answer must fit into a payload together with its head, which the kernel
+    /// does not check (it would stop with a bug report).
+    retrieve_limit: u32,
+}
+
+/// The numbers of retrieve notifications start here: even, and far from those of requests.
+const FIRST_RETRIEVE: u64 = 1 << 48;
+
+impl Line {
+    /// A line by way of an open device, for payloads of that many bytes.
+    pub(crate) fn new(device: Arc<Device>, payload: usize) -> Self {
+        Self {
+            device: Mutex::new(Some(device)),
+            retrieves: Mutex::default(),
+            next_retrieve: AtomicU64::new(FIRST_RETRIEVE),
+            retrieve_limit: (payload - size_of::<abi::fuse_notify_retrieve_in>()) as u32,
+        }
+    }
+
+    /// The device, until the session has ended.
+    fn device(&self) -> Option<Arc<Device>> {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of the device: whoever still holds a notifier must not keep the mount's connection alive.
+    pub(crate) fn close(&self) {
+        self.device.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.retrieves.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The kernel answers a retrieve notification.
+    pub(crate) fn answer(&self, reply: op::NotifyReply<'_>) {
+        let waiting =
+            self.retrieves.lock().unwrap_or_else(PoisonError::into_inner).remove(&reply.notify_unique);
+        if let Some(sender) = waiting {
+            // Whoever asked may have gone; then the data goes too.
+            let _ = sender.send(Retrieved { offset: reply.offset, data: reply.data.to_vec() });
+        }
+    }
+
+    /// Makes a number for a retrieve notification, and the place where its answer will come.
+    fn expect_retrieve(&self) -> (u64, flume::Receiver<Retrieved>) {
+        let unique = self.next_retrieve.fetch_add(2, Ordering::Relaxed);
+        let (sender, receiver) = flume::bounded(1);
+        self.retrieves.lock().unwrap_or_else(PoisonError::into_inner).insert(unique, sender);
+        (unique, receiver)
+    }
+
+    /// No answer will come, as the notification was not accepted.
+    fn abandon_retrieve(&self, unique: u64) {
+        self.retrieves.lock().unwrap_or_else(PoisonError::into_inner).remove(&unique);
+    }
 }
 
 /// Data of the kernel's page cache, as [`Notifier::retrieve`] found it.
@@ -41,9 +106,9 @@ pub struct Retrieved {
 }
 
 impl Notifier {
-    pub(crate) fn new(shared: &Arc<Shared>, kernel_minor: u32, offered: Capabilities) -> Self {
+    pub(crate) fn new(line: &Arc<Line>, kernel_minor: u32, offered: Capabilities) -> Self {
         Self(Arc::new(Inner {
-            shared: Arc::downgrade(shared),
+            line: Arc::downgrade(line),
             kernel_minor,
             capabilities: offered,
             jobs: OnceLock::new(),
@@ -110,16 +175,15 @@ impl Notifier {
     ///
     /// `ENOENT` if the kernel does not know the node.
     pub async fn retrieve(&self, node: NodeId, offset: u64, size: u32) -> Result<Retrieved> {
-        let shared = self.0.shared.upgrade().ok_or(Errno::ENOTCONN)?;
-        let (unique, answer) = shared.expect_retrieve();
-        let size = size.min(shared.retrieve_limit());
+        let line = self.0.line.upgrade().ok_or(Errno::ENOTCONN)?;
+        let (unique, answer) = line.expect_retrieve();
+        let size = size.min(line.retrieve_limit);
         if let Err(error) = self.send(Notification::Retrieve { unique, node, offset, size }).await {
-            shared.abandon_retrieve(unique);
+            line.abandon_retrieve(unique);
             return Err(error);
         }
-        drop(shared);
-        let found = answer.recv_async().await.map_err(|_| Errno::ENOTCONN)?;
-        Ok(Retrieved { offset: found.offset, data: found.data })
+        drop(line);
+        answer.recv_async().await.map_err(|_| Errno::ENOTCONN)
     }
 
     /// Wakes the programs that poll a file: those of [`op::Poll::kh`](crate::op::Poll::kh) (`FUSE_NOTIFY_POLL`).
@@ -181,11 +245,11 @@ impl Notifier {
     fn jobs(&self) -> &flume::Sender<Job> {
         self.0.jobs.get_or_init(|| {
             let (sender, jobs) = flume::unbounded::<Job>();
-            let shared = self.0.shared.clone();
+            let line = self.0.line.clone();
             let work = move || {
                 for job in jobs {
                     // Only for the time of the write: the device must not outlive its session.
-                    let device = shared.upgrade().and_then(|shared| shared.device());
+                    let device = line.upgrade().and_then(|line| line.device());
                     let sent = match device {
                         Some(device) => device.notify(&job.message).map_err(Errno::from),
                         None => Err(Errno::ENOTCONN),

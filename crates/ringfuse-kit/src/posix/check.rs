@@ -95,7 +95,7 @@ impl<T, E: HasErrno + fmt::Display> OrSkip<T> for Result<T, E> {
             Ok(value) => Ok(value),
             Err(error) => match error.errno() {
                 Some(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOTTY) => {
-                    Err(Failure::skip(format!("{what} is not supported: {error}")))
+                    Err(Failure::skip(format!("not supported: {what} ({error})")))
                 }
                 _ => Err(Failure::check(format!("{what}: unexpected error: {error}"))),
             },

@@ -79,6 +79,9 @@ needs! {
     /// `close` releases record locks of open file descriptions. The kernel does not tell a FUSE
     /// filesystem that keeps record locks itself.
     OFD_RELEASE = 27;
+    /// `st_blocks` follows the content as soon as that is synced. With a write-back cache the kernel
+    /// holds on to the count it knows of a FUSE file for as long as the attributes may be cached.
+    BLOCKS = 28;
 }
 
 impl Needs {

@@ -5,8 +5,7 @@ use crate::mem::{ReadBuf, WriteBuf};
 use crate::notify::Notifier;
 use crate::proto::dir::DirFiller;
 use crate::proto::op;
-use crate::session::SessionInfo;
-use crate::types::{AttrReply, Entry, Errno, Lock, Opened, Result, Statfs, StatxReply, Written};
+use crate::types::{AttrReply, Entry, Errno, Lock, Opened, Result, SessionInfo, Statfs, StatxReply, Written};
 
 /// A filesystem: one method for each thing the kernel asks, all with a default.
 ///

@@ -43,6 +43,10 @@ impl<'a> Args<'a> {
         })
     }
 
+    pub(crate) fn take_rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
     }

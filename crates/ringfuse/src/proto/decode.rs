@@ -108,9 +108,12 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
     let (payload, extension) = message.payload.split_at(plain);
     let mut args = Args::new(payload);
     let this = || node(header.nodeid);
-    let creation = |umask| ext::creation(extension, umask);
+    // Kernels before 6.3 send security contexts too, but do not tell of them in the header.
+    let creation = |args: &mut Args<'a>, umask| {
+        ext::creation(if extension.is_empty() { args.take_rest() } else { extension }, umask)
+    };
 
-    Ok(match header.opcode {
+    let operation = match header.opcode {
         abi::FUSE_LOOKUP => Operation::Lookup(op::Lookup { parent: this()?, name: args.name()? }),
         abi::FUSE_FORGET => {
             let raw: abi::fuse_forget_in = head.take()?;
@@ -147,7 +150,7 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
             parent: this()?,
             name: args.name()?,
             target: args.c_str()?,
-            creation: creation(0)?,
+            creation: creation(&mut args, 0)?,
         }),
         abi::FUSE_MKNOD => {
             let raw: abi::fuse_mknod_in = head.take()?;
@@ -156,7 +159,7 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
                 name: args.name()?,
                 mode: raw.mode,
                 rdev: raw.rdev,
-                creation: creation(raw.umask)?,
+                creation: creation(&mut args, raw.umask)?,
             })
         }
         abi::FUSE_MKDIR => {
@@ -165,7 +168,7 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
                 parent: this()?,
                 name: args.name()?,
                 mode: raw.mode,
-                creation: creation(raw.umask)?,
+                creation: creation(&mut args, raw.umask)?,
             })
         }
         abi::FUSE_UNLINK => Operation::Unlink(op::Unlink { parent: this()?, name: args.name()? }),
@@ -196,16 +199,18 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
                 mode: raw.mode,
                 flags: OpenFlags(raw.flags),
                 kill_suidgid: raw.open_flags & abi::FUSE_OPEN_KILL_SUIDGID != 0,
-                creation: creation(raw.umask)?,
+                creation: creation(&mut args, raw.umask)?,
             })
         }
         abi::FUSE_TMPFILE => {
             let raw: abi::fuse_create_in = head.take()?;
+            // A slash, where other creations have a name.
+            args.c_str()?;
             Operation::Tmpfile(op::Tmpfile {
                 parent: this()?,
                 mode: raw.mode,
                 flags: OpenFlags(raw.flags),
-                creation: creation(raw.umask)?,
+                creation: creation(&mut args, raw.umask)?,
             })
         }
         abi::FUSE_READ => {
@@ -221,9 +226,7 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
         }
         abi::FUSE_WRITE => {
             let raw: abi::fuse_write_in = head.take()?;
-            if args.rest().len() != raw.size as usize {
-                return Err(Malformed::Length);
-            }
+            args.bytes(raw.size as usize)?;
             Operation::Write(op::Write {
                 node: this()?,
                 fh: Fh(raw.fh),
@@ -354,7 +357,9 @@ pub(crate) fn decode<'a>(message: &Message<'a>) -> Result<Operation<'a>, Malform
         }
         abi::FUSE_DESTROY => Operation::Destroy,
         _ => return Err(Malformed::Opcode),
-    })
+    };
+    // Bytes left over were meant as something: behind a NUL within a name, for one.
+    if args.rest().is_empty() { Ok(operation) } else { Err(Malformed::Length) }
 }
 
 fn setattr(node: NodeId, raw: &abi::fuse_setattr_in) -> op::Setattr {

@@ -17,11 +17,11 @@ use crate::proto::message::in_header;
 use crate::proto::op::Operation;
 use crate::proto::{Format, Message, decode::decode};
 use crate::session::handshake::Handshake;
-use crate::session::info::{SessionInfo, Transport, TransportKind};
 use crate::session::plan::Plan;
 use crate::session::shared::Shared;
 use crate::session::worker::{Command, Letter, Report};
 use crate::transport::device::{Device, Received};
+use crate::types::{SessionInfo, Transport, TransportKind};
 
 /// How long workers may take to end once they have been told: longer than their handlers' grace.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -275,7 +275,7 @@ impl Control {
     fn finish(self) {
         self.tell(0, Command::Destroy);
         drop(self.links);
-        self.shared.close();
+        self.shared.line.close();
         let deadline = Instant::now() + PATIENCE;
         while let Ok((worker, report)) = self.reports.recv_deadline(deadline) {
             tracing::trace!(worker, ?report, "at the end");
@@ -297,7 +297,7 @@ impl Control {
             tracing::warn!("{error}");
         }
         drop(self.links);
-        self.shared.close();
+        self.shared.line.close();
     }
 }
 

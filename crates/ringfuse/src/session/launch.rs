@@ -14,17 +14,16 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::error::{Error, ErrorKind};
 use crate::fs::{Filesystem, Limits};
 use crate::mount::{MountOptions, Mounted, Unmount, Via, mount};
-use crate::notify::Notifier;
+use crate::notify::{Line, Notifier};
 use crate::proto::Format;
 use crate::session::control::{Control, Link};
 use crate::session::handshake::Handshake;
-use crate::session::info::{SessionInfo, Transport, TransportKind};
 use crate::session::plan::Plan;
 use crate::session::shared::Shared;
 use crate::session::worker::{Reports, Seat};
 use crate::session::{Session, Unmounter};
 use crate::transport::device::Device;
-use crate::types::{Capabilities, Errno};
+use crate::types::{Capabilities, Errno, SessionInfo, Transport, TransportKind};
 
 /// Threads that compio may start for blocking work, over all workers.
 const BLOCKING_THREADS: usize = 64;
@@ -107,8 +106,9 @@ impl Launch {
         };
         let format = Format { setxattr_ext: without.capabilities.contains(Capabilities::SETXATTR_EXT) };
 
-        let shared = Arc::new(Shared::new(device.clone(), plan.workers, plan.layout.payload()));
-        let notifier = Notifier::new(&shared, kernel.1, offered);
+        let line = Arc::new(Line::new(device.clone(), plan.layout.payload()));
+        let notifier = Notifier::new(&line, kernel.1, offered);
+        let shared = Arc::new(Shared::new(line, plan.workers));
         let nudge = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| io("cannot make an eventfd")(error.into()))?;
         let nudge = Arc::new(nudge);

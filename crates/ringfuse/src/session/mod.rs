@@ -7,7 +7,6 @@ mod entry;
 #[allow(unsafe_code)]
 mod executor;
 mod handshake;
-mod info;
 mod interrupt;
 mod launch;
 mod plan;
@@ -21,14 +20,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use info::{SessionInfo, Transport, TransportKind};
 pub(crate) use launch::{Config, Launch};
-pub(crate) use shared::Shared;
+use shared::Shared;
 pub use stats::Stats;
 
 use crate::error::Error;
 use crate::mount::{Mounted, Unmount};
 use crate::notify::Notifier;
+use crate::types::SessionInfo;
 
 /// How long a dropped session is waited for: once after the mount was asked to go, once after it was forced to.
 const DROP_PATIENCE: Duration = Duration::from_secs(3);

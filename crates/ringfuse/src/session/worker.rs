@@ -19,11 +19,11 @@ use crate::session::device_worker;
 use crate::session::ending::Ending;
 use crate::session::entry::Service;
 use crate::session::executor::Executor;
-use crate::session::info::{SessionInfo, TransportKind};
 use crate::session::plan::Plan;
 use crate::session::ring_worker::RingWorker;
 use crate::session::shared::Shared;
 use crate::transport::device::Device;
+use crate::types::{SessionInfo, TransportKind};
 
 /// What a worker is told, one phase after the other.
 pub(crate) enum Command {

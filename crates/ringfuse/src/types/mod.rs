@@ -9,6 +9,7 @@ mod errno;
 mod id;
 mod name;
 mod open;
+mod session;
 
 pub use attr::{Attr, FileType, Lock, LockKind, SetTime, Statfs, Statx, Timestamp};
 pub use capabilities::Capabilities;
@@ -17,3 +18,4 @@ pub use errno::{Errno, Result};
 pub use id::{DirPos, Fh, Generation, LockOwner, NodeId, PollHandle, Unique};
 pub use name::{InvalidName, Name};
 pub use open::{OpenFlags, Opened, Written};
+pub use session::{SessionInfo, Transport, TransportKind};

@@ -167,7 +167,7 @@ fn exchange_atomically(d: &Path) -> Outcome {
     file(&b, "b")?;
     let exchange = || rfs::renameat_with(CWD, &a, CWD, &b, rfs::RenameFlags::EXCHANGE);
     match exchange() {
-        Err(Errno::INVAL) => skip!("RENAME_EXCHANGE is not supported"),
+        Err(Errno::INVAL) => skip!("not supported: RENAME_EXCHANGE"),
         result => result.or_skip("RENAME_EXCHANGE")?,
     }
     let look = |i: usize| {

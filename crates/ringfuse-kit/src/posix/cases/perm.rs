@@ -24,7 +24,7 @@ cases! { "perm":
     chmod_rules [USERS] "only the owner changes the mode: EPERM (chmod(2))";
     chmod_all_bits [] "all twelve bits can be set on files and directories (chmod(2))";
     chmod_by_fd [] "fchmod changes the mode seen by path, an open descriptor stays as it is (fchmod(2))";
-    umask_applies [] "the umask is taken off for files, directories and temporary files (umask(2))";
+    umask_applies [] "the umask is taken off the mode of new files and directories, and not by chmod (umask(2))";
     umask_not_for_links [SYMLINK] "the umask has no effect on symbolic links (umask(2))";
     owner_of_new [USERS] "a new file belongs to the user and the group that made it (open(2))";
     mode_zero_create [USERS] "a file made with mode 0 can be written by the descriptor that made it (open(2))";
@@ -368,6 +368,8 @@ fn umask_applies(d: &Path) -> Outcome {
         rfs::mkdir(d.join(format!("{name}-dir")), mode(0o777))?;
         let made = (bits(d.join(name))?, bits(d.join(format!("{name}-dir")))?);
         rustix::process::umask(mode(0o022));
+        // A user could not look into it to remove it later.
+        rmdir(d.join(format!("{name}-dir")))?;
         ensure_eq!(made, (0o6777 & !mask, 0o777 & !mask), "umask {mask:o}");
     }
     // chmod does not heed it.

@@ -63,7 +63,7 @@ fn need_flag(d: &Path, flag: RenameFlags, what: &str) -> Outcome {
         }
     }
     match result {
-        Err(Errno::INVAL) => skip!("{what} is not supported"),
+        Err(Errno::INVAL) => skip!("not supported: {what}"),
         result => result.or_skip(what),
     }
 }

@@ -16,7 +16,7 @@ cases! { "stat":
     one_device [] "all files of a directory have its device number (stat(2))";
     own_inodes [SYMLINK MKNOD] "files of every kind have inode numbers of their own (stat(2))";
     inode_stays [] "the inode number stays through write, chmod, rename and reopening (stat(2))";
-    blocks_grow [] "st_blocks is 0 for an empty file and grows with its content (stat(2))";
+    blocks_grow [BLOCKS] "st_blocks is 0 for an empty file and grows with its content (stat(2))";
     block_size [] "st_blksize is a power of two (stat(2))";
     directory_attributes [] "a directory has its type, mode and a link count of 1 or above 1 (stat(2))";
     size_of_all [SYMLINK MKNOD] "sizes of a file, a link and a FIFO (stat(2))";

@@ -136,7 +136,7 @@ impl Aligned {
 /// Opens the file with O_DIRECT, or skips the case.
 fn open_direct(path: &Path) -> Result<File, Failure> {
     match open(path, CREAT | RDWR | OFlags::DIRECT) {
-        Err(Errno::INVAL) => skip!("O_DIRECT is not supported"),
+        Err(Errno::INVAL) => skip!("not supported: O_DIRECT"),
         result => result.or_skip("O_DIRECT"),
     }
 }

@@ -112,15 +112,16 @@ fn statx() -> (StatxReply, Vec<u8>) {
 }
 
 fn statfs() -> (Statfs, Vec<u8>) {
-    let mut statfs = Statfs::default();
-    statfs.blocks = 0x0102_0304_0506_0708;
-    statfs.bfree = 0x1112_1314_1516_1718;
-    statfs.bavail = 0x2122_2324_2526_2728;
-    statfs.files = 0x3132_3334_3536_3738;
-    statfs.ffree = 0x4142_4344_4546_4748;
-    statfs.bsize = 0x5152_5354;
-    statfs.namelen = 0x6162_6364;
-    statfs.frsize = 0x7172_7374;
+    let statfs = Statfs {
+        blocks: 0x0102_0304_0506_0708,
+        bfree: 0x1112_1314_1516_1718,
+        bavail: 0x2122_2324_2526_2728,
+        files: 0x3132_3334_3536_3738,
+        ffree: 0x4142_4344_4546_4748,
+        bsize: 0x5152_5354,
+        namelen: 0x6162_6364,
+        frsize: 0x7172_7374,
+    };
     let bytes = wire![
         u64 0x0102_0304_0506_0708,
         u64 0x1112_1314_1516_1718,

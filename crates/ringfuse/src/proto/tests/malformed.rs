@@ -24,7 +24,11 @@ fn a_message_cut_short_is_an_error() {
             // The header still tells of all of it.
             set_len(&mut message, whole);
             let cut = device(&message[..len], case.format).unwrap_err();
-            assert_eq!(cut, if len < HEADER { Malformed::Header } else { Malformed::Length }, "{title}, {len}");
+            assert_eq!(
+                cut,
+                if len < HEADER { Malformed::Header } else { Malformed::Length },
+                "{title}, {len}"
+            );
             if len >= fixed {
                 let entry = RingEntry::of(&message[..len], case.op.len());
                 assert_eq!(entry.message(case.format).unwrap_err(), Malformed::Length, "{title}, {len}");
@@ -118,8 +122,10 @@ fn the_node_zero_is_an_error() {
     }
 }
 
-/// Operations that take names: opcode, struct, what precedes and what follows the name.
-fn named() -> Vec<(u32, Vec<u8>, &'static [u8], &'static [u8])> {
+/// An operation that takes a name: opcode, struct, what precedes and what follows the name.
+type Named = (u32, Vec<u8>, &'static [u8], &'static [u8]);
+
+fn named() -> Vec<Named> {
     vec![
         (1, wire![], b"", b""),
         (6, wire![], b"", b"target\0"),
@@ -214,7 +220,13 @@ fn counts_and_sizes_that_are_not_those_of_the_payload_are_errors() {
             case("WRITE of more than there is", 16, write_in(size), data(), long),
             case("IOCTL of more than there is", 39, ioctl_in(size), data(), long),
             case("NOTIFY_REPLY of more than there is", 41, wire![], retrieve(size), long),
-            case("SETXATTR of more than there is", 21, setxattr_in(size + u32::from(size == 5)), attribute(), long),
+            case(
+                "SETXATTR of more than there is",
+                21,
+                setxattr_in(size + u32::from(size == 5)),
+                attribute(),
+                long,
+            ),
             case("BATCH_FORGET of more than there are", 42, wire![u32 size, u32 0], forgets(), long),
         ]);
     }
@@ -227,7 +239,13 @@ fn counts_and_sizes_that_are_not_those_of_the_payload_are_errors() {
         ]);
     }
     for count in [0, 1] {
-        cases.push(case("BATCH_FORGET of fewer than there are", 42, wire![u32 count, u32 0], forgets(), short));
+        cases.push(case(
+            "BATCH_FORGET of fewer than there are",
+            42,
+            wire![u32 count, u32 0],
+            forgets(),
+            short,
+        ));
     }
     // Beyond four gigabytes where it is multiplied by 16 in 32 bits.
     cases.push(case("BATCH_FORGET that wraps", 42, wire![u32 0x1000_0002, u32 0], forgets(), long));
@@ -255,7 +273,7 @@ fn extensions_that_do_not_parse_are_errors() {
         ("half a header", wire![u32 4, u32 0, zero 8]),
         ("a size that is no multiple of eight", context(12, 33, &[0; 8])),
         ("a block longer than the area", context(24, 33, &[0; 8])),
-        ("a block of four gigabytes", context(u32::MAX & !7, 33, &[0; 8])),
+        ("a block of four gigabytes", context(0xffff_fff8, 33, &[0; 8])),
         ("a context that is not there", context(8, 1, b"")),
         ("a context more than there are", context(24, 2, &one)),
         ("31 contexts that are not there", context(24, 31, &one)),
@@ -278,7 +296,8 @@ fn extensions_that_do_not_parse_are_errors() {
     for (opcode, op, args) in &operations {
         for (title, area) in &areas {
             let payload = [args, &area[..]].concat();
-            let case = case(format!("opcode {opcode}: {title}"), *opcode, op.clone(), payload, Malformed::Extension);
+            let case =
+                case(format!("opcode {opcode}: {title}"), *opcode, op.clone(), payload, Malformed::Extension);
             case.clone().extlen((area.len() / 8) as u16).check();
             // Nor are they where the header tells of no extensions.
             case.check();
@@ -288,12 +307,10 @@ fn extensions_that_do_not_parse_are_errors() {
             let case = case(title, *opcode, op.clone(), args.to_vec(), Malformed::Extension);
             case.extlen(extlen).check();
         }
-        // The name is what stands before the extension, and no more.
-        let payload = [args, &wire![u32 8, u32 0][..]].concat();
-        let title = format!("opcode {opcode}: an extension that reaches into the name");
-        let cut = Case { payload: payload[1..].to_vec(), ..case(title, *opcode, op.clone(), vec![], Malformed::NoNul) };
-        let cut = Case { payload: cut.payload[..cut.payload.len() - 1].to_vec(), ..cut };
-        cut.extlen(1).check();
+        // The name ends before the extension, or it does not end.
+        let payload = [&args[..args.len() - 1], &wire![u32 8, u32 0]].concat();
+        let title = format!("opcode {opcode}: no end before the extension");
+        case(title, *opcode, op.clone(), payload, Malformed::NoNul).extlen(1).check();
     }
     // Any operation may have them; no kernel sends more than a payload.
     for case in cases::all() {
@@ -312,7 +329,9 @@ fn survive(message: &[u8], op: usize, format: Format) -> bool {
     }
     for operation in [decoded, in_ring].into_iter().flatten() {
         drain(&operation, message.len() - HEADER);
-        assert!(format!("{operation:?}").len() > 2);
+        if message.len() < 1000 {
+            assert!(format!("{operation:?}").len() > 2);
+        }
     }
     decoded.is_ok()
 }
@@ -323,7 +342,7 @@ fn any_byte_may_be_any_other() {
     for case in cases::all() {
         let mut message = case.message();
         // The insides of long names and data are all alike.
-        let step = if message.len() > 1000 { 7 } else { 1 };
+        let step = if message.len() > 1000 { 61 } else { 1 };
         let positions = (0..message.len()).filter(|&at| at < 2 * AREA || at % step == 0);
         for at in positions {
             let before = message[at];
@@ -346,22 +365,30 @@ fn any_bytes_may_come() {
         let opcode = if random.once_in(20) { random.u32() } else { random.below(56) as u32 };
         let op = op_size(opcode, format).unwrap_or(random.below(AREA));
         let extlen = if random.once_in(4) { random.below(12) as u16 } else { 0 };
-        let mut payload = random.below(100);
-        if random.once_in(3) {
-            payload = 8 * random.below(12);
-        }
-        let body = op + payload;
+        let payload = match random.below(4) {
+            0 => 8 * random.below(12),
+            1 => random.below(100),
+            _ => 0,
+        };
         let nodeid = if random.once_in(20) { 0 } else { random.u64() };
-        let mut message = header(HEADER + body, opcode, nodeid, extlen);
-        message.extend((0..body).map(|_| match random.below(8) {
-            0..4 => 0,
-            4 => random.below(64) as u8,
-            5 => b'n',
-            _ => random.next() as u8,
-        }));
+        let mut body = random.bytes(op + payload);
+        for byte in &mut body {
+            match random.below(8) {
+                0..4 => *byte = 0,
+                4 => *byte %= 64,
+                5 => *byte = b'n',
+                _ => {}
+            }
+        }
+        for _ in 0..random.below(3) {
+            body.extend(vec![b'n'; random.below(20)]);
+            body.push(0);
+        }
+        let mut message = header(HEADER + body.len(), opcode, nodeid, extlen);
+        message.extend(body);
         if survive(&message, op, format) { accepted += 1 } else { refused += 1 }
     }
-    assert!(accepted > 5_000 && refused > 5_000, "{accepted} accepted, {refused} refused");
+    assert!(accepted > 2_000 && refused > 2_000, "{accepted} accepted, {refused} refused");
 }
 
 #[test]
@@ -389,7 +416,8 @@ fn any_bytes_may_be_any_others() {
 #[test]
 fn iterations_end() {
     let none_of_these = wire![zero 16 * 1000];
-    let batch = case("BATCH_FORGET of no nodes", 42, wire![u32 1000, u32 0], none_of_these, Want::Forgets(vec![]));
+    let batch =
+        case("BATCH_FORGET of no nodes", 42, wire![u32 1000, u32 0], none_of_these, Want::Forgets(vec![]));
     batch.check();
     let contexts: Vec<u8> = (0..31).flat_map(|_| wire![u32 0, u32 0, bytes b"x\0", zero 6]).collect();
     let area = [wire![u32 8 + 31 * 16, u32 31], contexts].concat();

@@ -45,7 +45,12 @@ fn extensions() -> Vec<Extension> {
         of("a context and a group", [selinux(), group()].concat(), gid, &[SELINUX]),
         of("no context and a group", [wire![u32 8, u32 0], group()].concat(), gid, &[]),
         of("an unknown extension", later(), None, &[]),
-        of("a context, an unknown extension, a group", [selinux(), later(), group()].concat(), gid, &[SELINUX]),
+        of(
+            "a context, an unknown extension, a group",
+            [selinux(), later(), group()].concat(),
+            gid,
+            &[SELINUX],
+        ),
         of("a group and a context", [group(), selinux()].concat(), gid, &[SELINUX]),
         of(
             "two contexts, the first without padding",
@@ -129,7 +134,8 @@ fn tmpfile(creation: Creation<'static>) -> Message {
     ("TMPFILE", 51, op, wire![bytes b"/\0"], want)
 }
 
-const MESSAGES: [fn(Creation<'static>) -> Message; 6] = [symlink, mknod, mkdir, create, create_truncating, tmpfile];
+const MESSAGES: [fn(Creation<'static>) -> Message; 6] =
+    [symlink, mknod, mkdir, create, create_truncating, tmpfile];
 
 pub(super) fn cases() -> Vec<Case<'static>> {
     let mut cases = Vec::new();

@@ -14,8 +14,7 @@ const OWNER: u64 = 0x3132_3334_3536_3738;
 const FLAGS: u32 = 0o102_002;
 
 fn opens() -> Vec<Case<'static>> {
-    let open =
-        |kill_suidgid| Open { node: node(NODE), flags: OpenFlags(FLAGS), kill_suidgid };
+    let open = |kill_suidgid| Open { node: node(NODE), flags: OpenFlags(FLAGS), kill_suidgid };
     let release = |flush, flock_unlock| Release {
         node: node(NODE),
         fh: Fh(FH),
@@ -78,13 +77,8 @@ fn reads_and_writes() -> Vec<Case<'static>> {
             flags: OpenFlags(FLAGS),
         })
     };
-    let readdir = Readdir {
-        node: node(NODE),
-        fh: Fh(FH),
-        pos: DirPos(OFFSET),
-        size: 0x1000,
-        flags: OpenFlags(FLAGS),
-    };
+    let readdir =
+        Readdir { node: node(NODE), fh: Fh(FH), pos: DirPos(OFFSET), size: 0x1000, flags: OpenFlags(FLAGS) };
     vec![
         case("READ", 15, io_in(0x0002_0000, 0), wire![], read(None)),
         case("READ by an owner", 15, io_in(0x0002_0000, 2), wire![], read(Some(LockOwner(OWNER)))),

@@ -62,7 +62,7 @@ pub(super) fn cases() -> Vec<Case<'static>> {
             "RENAME of 255 bytes to 4095",
             12,
             wire![u64 0x1112],
-            wire![bytes &LONG_255, bytes &LONG_4095],
+            wire![bytes & LONG_255, bytes & LONG_4095],
             Operation::Rename(Rename {
                 parent: node(NODE),
                 name: name(long_255),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::types::Capabilities;
+use super::Capabilities;
 
 /// Which way requests may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

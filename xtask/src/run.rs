@@ -1,0 +1,54 @@
+//! Running other programs, and the tests above all.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::machine;
+
+/// What a task ends with: nothing, or what to tell the person who ran it.
+pub(crate) type Done<T = ()> = Result<T, String>;
+
+/// The root of the workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// Where this workspace's builds go.
+pub(crate) fn target() -> PathBuf {
+    // The program itself lies there, in a profile's folder.
+    let program = std::env::current_exe().expect("a program knows its path");
+    program.ancestors().nth(2).expect("within the target directory").to_owned()
+}
+
+/// The cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Runs a command to its end, with its output where ours goes.
+pub(crate) fn run(command: &mut Command) -> Done {
+    let shown = show(command);
+    let status = command.status().map_err(|error| format!("cannot start `{shown}`: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{shown}` failed: {status}")) }
+}
+
+/// A command as one would type it.
+pub(crate) fn show(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// Runs the tests.
+pub(crate) fn tests(unit: bool, filter: Option<&str>) -> Done {
+    if unit {
+        return run(cargo().args(["test", "--workspace", "--exclude", "ringfuse-e2e"]).args(filter));
+    }
+    machine::require_root("the tests mount filesystems; `cargo xtask test --unit` runs those that do not")?;
+    machine::set_up()?;
+    // The programs that tests start.
+    run(cargo().args(["build", "--workspace"]))?;
+    crate::suites::tools()?;
+    run(cargo().args(["test", "--workspace"]).args(filter))
+}
