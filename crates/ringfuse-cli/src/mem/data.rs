@@ -259,7 +259,8 @@ impl Data {
             return Err(Errno::EFBIG);
         }
         let wanted = pages(&range);
-        let there: u64 = self.groups_in(&range).map(|(_, group, part)| within(&part) - group.holes(&part)).sum();
+        let taken = |(_, group, part): (u64, &Group, Range<u64>)| pages(&part).count() as u64 - group.holes(&part);
+        let there: u64 = self.groups_in(&range).map(taken).sum();
         self.used.grow(wanted.end - wanted.start - there)?;
         for part in cut(range.clone(), GROUP_BYTES) {
             let at = part.start % GROUP_BYTES;
@@ -331,6 +332,9 @@ impl Data {
 
     /// The first byte of data at `offset` or after it. Reserved pages count as holes.
     pub(super) fn seek_data(&self, offset: u64) -> Option<u64> {
+        if offset >= self.size {
+            return None;
+        }
         self.groups_in(&(offset..self.size)).find_map(|(base, group, part)| {
             let page = pages(&part).find(|page| group.written[*page as usize].is_some())?;
             Some((base + page * PAGE_BYTES).max(offset))
@@ -356,63 +360,126 @@ impl Data {
         Some(at.min(self.size))
     }
 
-    /// Copies a range of another file to `to`, holes as holes, and returns how much was copied.
+    /// Copies a range of another file to `to`, holes as holes, and returns how much was copied: less where the source
+    /// or the space comes to an end.
     ///
     /// # Errors
     ///
     /// As for [`Data::write`].
     pub(super) fn copy_from(&mut self, source: &Self, range: Range<u64>, to: u64) -> Result<u64> {
-        self.copy(range.start..range.end.min(source.size), to, |_, part| Piece::of(source.slice(part)))
+        let start = range.start;
+        by_page(start..range.end.min(source.size), |part| {
+            self.put(to + (part.start - start), source.slice(&part), part.end - part.start)
+        })
     }
 
-    /// Copies a range to another place, as [`Data::copy_from`]. The two must not overlap.
+    /// Copies a range to another place in the file, as [`Data::copy_from`]. The two must not overlap.
     ///
     /// # Errors
     ///
     /// As there.
     pub(super) fn copy_within(&mut self, range: Range<u64>, to: u64) -> Result<u64> {
-        let mut page = [0; PAGE];
-        self.copy(range.start..range.end.min(self.size), to, move |data, part| {
-            let Some(bytes) = data.slice(part) else { return Piece::Hole };
-            page[..bytes.len()].copy_from_slice(bytes);
-            Piece::Copied(page, bytes.len())
+        let (start, mut page) = (range.start, [0; PAGE]);
+        by_page(start..range.end.min(self.size), |part| {
+            let bytes = self.slice(&part).map(|bytes| {
+                page[..bytes.len()].copy_from_slice(bytes);
+                &page[..bytes.len()]
+            });
+            self.put(to + (part.start - start), bytes, part.end - part.start)
         })
     }
 
-    fn copy<'a>(
-        &mut self,
-        range: Range<u64>,
-        to: u64,
-        mut piece: impl FnMut(&Self, Range<u64>) -> Piece<'a>,
-    ) -> Result<u64> {
-        let mut done = 0;
-        for part in cut(range.clone(), PAGE_BYTES) {
-            let (len, at) = (part.end - part.start, to + done);
-            let result = match piece(self, part) {
-                Piece::Hole => self.write_hole(at, len),
-                Piece::Borrowed(bytes) => self.write(at, bytes),
-                Piece::Copied(page, len) => self.write(at, &page[..len]),
-            };
-            match result {
-                Err(error) if done == 0 => return Err(error),
-                Err(_) => break,
-                Ok(copied) => done += copied as u64,
-            }
-            if done < part_end(&range, done) {
-                // Replaced below.
-            }
+    /// Writes bytes, or, for a hole, that many zeros without taking space for them.
+    fn put(&mut self, offset: u64, bytes: Option<&[u8]>, len: u64) -> Result<u64> {
+        if let Some(bytes) = bytes {
+            return self.write(offset, bytes).map(|written| written as u64);
         }
-        Ok(done)
-    }
-
-    /// As a write of zeros, without taking space for them.
-    fn write_hole(&mut self, offset: u64, len: u64) -> Result<usize> {
         let len = MAX_SIZE.saturating_sub(offset).min(len);
         if len == 0 {
             return Err(Errno::EFBIG);
         }
         self.free(offset..offset + len);
         self.size = self.size.max(offset + len);
-        Ok(len as usize)
+        Ok(len)
+    }
+
+    /// The bytes of a range within one page, `None` for a hole.
+    fn slice(&self, range: &Range<u64>) -> Option<&[u8]> {
+        let group = self.groups.get(&(range.start / GROUP_BYTES))?;
+        let page = group.written[(range.start % GROUP_BYTES / PAGE_BYTES) as usize].as_ref()?;
+        let at = (range.start % PAGE_BYTES) as usize;
+        Some(&page[at..at + (range.end - range.start) as usize])
+    }
+
+    /// The groups that a range touches, each with its first byte and with the part of the range that lies in it,
+    /// counted from there.
+    fn groups_in(&self, range: &Range<u64>) -> impl Iterator<Item = (u64, &Group, Range<u64>)> {
+        let (start, end) = (range.start, range.end.max(range.start));
+        self.groups.range(start / GROUP_BYTES..end.div_ceil(GROUP_BYTES)).map(move |(index, group)| {
+            let base = index * GROUP_BYTES;
+            (base, &**group, start.max(base) - base..end.min(base + GROUP_BYTES) - base)
+        })
+    }
+
+    /// Makes a range zero, whole pages holes.
+    fn free(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let mut freed = 0;
+        let emptied = |index: &u64, group: &mut Box<Group>| {
+            let base = index * GROUP_BYTES;
+            freed += group.free(range.start.max(base) - base..range.end.min(base + GROUP_BYTES) - base);
+            group.is_empty()
+        };
+        let touched = range.start / GROUP_BYTES..range.end.div_ceil(GROUP_BYTES);
+        self.groups.extract_if(touched, emptied).for_each(drop);
+        self.used.shrink(freed);
+    }
+
+    /// Moves the pages at `from` and behind it, so that the first comes to lie at `to`. What is there must be holes.
+    fn shift(&mut self, from: u64, to: u64) {
+        let (from, to) = (from / PAGE_BYTES, to / PAGE_BYTES);
+        for (index, mut group) in self.groups.split_off(&(from / GROUP as u64)) {
+            for slot in 0..GROUP {
+                let page = index * GROUP as u64 + slot as u64;
+                let page = if page < from { page } else { page - from + to };
+                if let (written, reserved) = group.take(slot)
+                    && (reserved || written.is_some())
+                {
+                    let group = self.groups.entry(page / GROUP as u64).or_default();
+                    let slot = (page % GROUP as u64) as usize;
+                    group.written[slot] = written;
+                    group.reserved |= u16::from(reserved) << slot;
+                }
+            }
+        }
     }
 }
+
+fn whole_pages(range: &Range<u64>) -> bool {
+    range.start.is_multiple_of(PAGE_BYTES) && range.end.is_multiple_of(PAGE_BYTES)
+}
+
+/// Goes through a range page by page, until one is not copied whole, and returns how much was. An error counts only for
+/// the first.
+fn by_page(range: Range<u64>, mut copy: impl FnMut(Range<u64>) -> Result<u64>) -> Result<u64> {
+    let mut done = 0;
+    for part in cut(range, PAGE_BYTES) {
+        let len = part.end - part.start;
+        match copy(part) {
+            Err(error) if done == 0 => return Err(error),
+            Err(_) => break,
+            Ok(copied) => {
+                done += copied;
+                if copied < len {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,8 @@ use crate::proto::decode::wants_no_reply;
 use crate::proto::message::in_header;
 use crate::session::ending::{Ending, Live, unanswered};
 use crate::session::entry::{Port, Service};
-use crate::session::executor::Executor;
+use crate::session::executor::{Executor, UNSEEN};
+use crate::session::tasks::Tasks;
 use crate::transport::device::{Device, Received};
 
 /// How many requests one worker may serve at once. Each that waits, for a lock perhaps, holds one; beyond it even the
@@ -118,15 +119,17 @@ where
     let device = Rc::new(device);
     let reading = Rc::new(Reading::new());
     let live = Live::default();
+    let tasks = Tasks::new(executor.waker());
     let grow = |count| -> io::Result<()> {
         for slot in Arena::slots(layout, count)? {
             let port = DevicePort { device: device.clone(), reading: reading.clone(), turn: Rc::default() };
-            service.spawn(executor, port, slot, live.one_more());
+            service.add((executor, &tasks), port, slot, live.one_more());
         }
         Ok(())
     };
     grow(depth)?;
     loop {
+        tasks.poll_woken();
         let mut more = executor.run();
         if live.none() {
             return Ok(());
@@ -136,14 +139,18 @@ where
             grow(depth)?;
             continue;
         }
-        more |= executor.prepare_wait();
-        let timeout = if more { Some(Duration::ZERO) } else { ending.limit(executor.timeout()) };
+        more |= executor.prepare_wait() | tasks.any_woken();
+        let due = executor.timeout().into_iter().chain(executor.unseen().then_some(UNSEEN)).min();
+        let timeout = if more { Some(Duration::ZERO) } else { ending.limit(due) };
         let (readable, runtime) = wait(&device, executor, reading.parked.borrow().is_some(), timeout)?;
+        if !readable && executor.unseen() {
+            executor.flush();
+        }
         if readable {
             reading.unpark();
         }
         if runtime || executor.timeout() == Some(Duration::ZERO) {
-            executor.poll(Duration::ZERO);
+            executor.poll();
         }
         if ending.is_over() {
             return Err(unanswered(live.count()));

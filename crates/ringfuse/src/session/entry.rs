@@ -10,6 +10,7 @@ use crate::mem::Slot;
 use crate::proto::Format;
 use crate::session::executor::{Activity, Executor};
 use crate::session::shared::Shared;
+use crate::session::tasks::Tasks;
 
 /// How one entry's requests come and how its answers go.
 pub(crate) trait Port: 'static {
@@ -29,25 +30,21 @@ pub(crate) struct Service<P> {
 }
 
 impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Service<P> {
-    /// Starts the task of an entry; `ended` is dropped with it.
-    pub(crate) fn spawn<T: 'static>(
+    /// Adds the task of an entry, and returns its number; `ended` is dropped with it.
+    pub(crate) fn add<T: 'static>(
         self: &Rc<Self>,
-        executor: &Rc<Executor>,
+        (executor, tasks): (&Rc<Executor>, &Tasks),
         port: impl Port,
         slot: Slot,
         ended: T,
-    ) {
+    ) -> usize {
         self.shared.interrupts.add(slot.shared().clone());
-        let service = self.clone();
+        let (service, executor) = (self.clone(), executor.clone());
         let activity = Activity::default();
-        let task = {
-            let activity = activity.clone();
-            async move {
-                service.run(port, slot, activity).await;
-                drop(ended);
-            }
-        };
-        executor.spawn_entry(activity, task);
+        tasks.add(async move {
+            executor.watch(activity.clone(), service.run(port, slot, activity)).await;
+            drop(ended);
+        })
     }
 
     async fn run(&self, mut port: impl Port, mut slot: Slot, activity: Activity) {

@@ -3,11 +3,12 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
 use compio_driver::ProactorBuilder;
@@ -17,17 +18,18 @@ use compio_runtime::{JoinHandle, Runtime, RuntimeBuilder};
 /// they do, compio hands them over early.
 const DRIVER_ENTRIES: u32 = 64;
 
-/// How many tasks run before the worker looks at its transport again.
-const TURN: usize = 64;
-
 /// The runtime, and what its driver has to be told.
 pub(crate) struct Executor {
     runtime: Runtime,
     /// Operations may be staged in the driver, or its waker may be asleep: flush before waiting.
     staged: Cell<bool>,
-    /// How often a task of an entry was polled.
-    polls: Cell<usize>,
+    /// A handler ran since the last flush. It may have started a task that staged an operation, unseen.
+    unseen: Cell<bool>,
 }
+
+/// How long an operation may lie staged that nobody saw being staged: by a task that a handler started on its way,
+/// without waiting for anything itself. To look each time would cost a system call a request.
+pub(crate) const UNSEEN: Duration = Duration::from_millis(1);
 
 /// Whether an entry is serving a request. A handler that was suspended may have staged operations.
 #[derive(Clone, Debug, Default)]
@@ -54,14 +56,13 @@ impl Executor {
         // interrupt.
         driver.capacity(DRIVER_ENTRIES).coop_taskrun(true).taskrun_flag(true);
         let mut builder = RuntimeBuilder::new();
-        // One task a tick: by it `run` can tell the entries' tasks from others.
-        builder.with_proactor(driver).event_interval(1);
+        builder.with_proactor(driver);
         if let Some(cpu) = cpu {
             builder.thread_affinity(HashSet::from([cpu]));
         }
-        let executor = Self { runtime: builder.build()?, staged: Cell::new(true), polls: Cell::new(0) };
+        let executor = Self { runtime: builder.build()?, staged: Cell::new(true), unseen: Cell::new(false) };
         // Arms the driver's own wake-up, which it does only when it is polled.
-        executor.poll(Duration::ZERO);
+        executor.poll();
         Ok(executor)
     }
 
@@ -76,45 +77,35 @@ impl Executor {
         self.runtime.block_on(future)
     }
 
-    /// Starts an entry's task.
-    pub(crate) fn spawn_entry(self: &Rc<Self>, activity: Activity, task: impl Future<Output = ()> + 'static) {
-        let executor = self.clone();
-        let watched = async move {
-            let mut task = pin!(task);
-            poll_fn(|cx| {
-                let before = activity.0.get();
-                let polled = task.as_mut().poll(cx);
-                // A handler that started and ended within this poll waited for nothing, so it staged nothing.
-                if before || activity.0.get() {
-                    executor.staged.set(true);
-                }
-                executor.polls.set(executor.polls.get() + 1);
-                polled
-            })
-            .await;
-        };
-        self.runtime.spawn(watched).detach();
-    }
-
-    /// Starts any other task. It ends when the handle is dropped, unless that was detached.
+    /// Starts a task. It ends when the handle is dropped, unless that was detached.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
         self.runtime.spawn(task)
     }
 
-    /// Runs tasks that are ready, and returns whether more are.
-    pub(crate) fn run(&self) -> bool {
-        for _ in 0..TURN {
-            let before = self.polls.get();
-            let more = self.runtime.run();
-            if self.polls.get() == before {
-                // Not an entry's task, so nothing is known of what it did.
+    /// Wakes the driver: a wait on its descriptor ends.
+    pub(crate) fn waker(&self) -> Waker {
+        self.runtime.waker()
+    }
+
+    /// An entry's task, watched for whether it may have staged operations.
+    pub(crate) async fn watch(&self, activity: Activity, task: impl Future<Output = ()>) {
+        let mut task = pin!(task);
+        std::future::poll_fn(|cx| {
+            let before = activity.0.get();
+            let polled = task.as_mut().poll(cx);
+            self.unseen.set(true);
+            // A handler that started and ended within this poll waited for nothing.
+            if before || activity.0.get() {
                 self.staged.set(true);
             }
-            if !more {
-                return false;
-            }
-        }
-        true
+            polled
+        })
+        .await;
+    }
+
+    /// Runs compio's tasks that are ready, a number of them, and returns whether more are.
+    pub(crate) fn run(&self) -> bool {
+        self.runtime.run()
     }
 
     /// Hands staged operations to the kernel and readies the driver for a wait elsewhere. Returns whether there is
@@ -123,8 +114,19 @@ impl Executor {
         if !self.staged.replace(false) {
             return false;
         }
+        self.flush()
+    }
+
+    /// Whether to [`flush`](Executor::flush) within [`UNSEEN`], unless [`Executor::prepare_wait`] does before.
+    pub(crate) fn unseen(&self) -> bool {
+        self.unseen.get()
+    }
+
+    /// As [`Executor::prepare_wait`], whether something is known to be staged or not.
+    pub(crate) fn flush(&self) -> bool {
+        self.unseen.set(false);
         if self.runtime.flush() {
-            self.poll(Duration::ZERO);
+            self.poll();
             return true;
         }
         false
@@ -136,8 +138,8 @@ impl Executor {
     }
 
     /// Takes the driver's completions, and fires timers.
-    pub(crate) fn poll(&self, timeout: Duration) {
-        self.runtime.poll_with(Some(timeout));
+    pub(crate) fn poll(&self) {
+        self.runtime.poll_with(Some(Duration::ZERO));
         self.staged.set(true);
     }
 }

@@ -13,6 +13,7 @@ mod plan;
 mod ring_worker;
 mod shared;
 mod stats;
+mod tasks;
 mod worker;
 
 use std::fmt;

@@ -14,8 +14,9 @@ use crate::mem::{Arena, Slot};
 use crate::proto::message::in_header;
 use crate::session::ending::{Ending, Live, unanswered};
 use crate::session::entry::{Port, Service};
-use crate::session::executor::Executor;
+use crate::session::executor::{Executor, UNSEEN};
 use crate::session::plan::Plan;
+use crate::session::tasks::Tasks;
 use crate::transport::ring::{Completion, Ring, entry_header};
 
 /// How often and how long apart a registration is tried again that the kernel is not ready for.
@@ -25,6 +26,8 @@ const REGISTER_PAUSE: Duration = Duration::from_millis(5);
 /// A ring and the entries that are to be served on it.
 pub(crate) struct RingWorker {
     ring: Rc<Ring>,
+    /// How many entries the ring was made for.
+    capacity: usize,
     entries: Vec<Unserved>,
 }
 
@@ -50,8 +53,9 @@ impl RingWorker {
                 entries.push(Unserved { index: entries.len(), queue, slot });
             }
         }
-        let ring = Rc::new(Ring::new(device, executor.as_fd(), entries.len())?);
-        Ok(Self { ring, entries })
+        let capacity = entries.len();
+        let ring = Rc::new(Ring::new(device, executor.as_fd(), capacity)?);
+        Ok(Self { ring, capacity, entries })
     }
 
     /// Registers all entries. Each queue must get at least one, or no request would ever come; those beyond that the
@@ -63,7 +67,7 @@ impl RingWorker {
         let mut refusals = Vec::new();
         for _ in 0..REGISTER_TRIES {
             self.ring.submit()?;
-            self.ring.drain()?;
+            self.ring.drain(&mut Vec::new())?;
             let mut again = false;
             for entry in &mut self.entries {
                 match self.ring.refused(entry.index, &mut entry.slot) {
@@ -112,24 +116,40 @@ impl RingWorker {
     {
         let ring = self.ring;
         let live = Live::default();
+        let tasks = Tasks::new(executor.waker());
+        let mut numbers = vec![None; self.capacity];
         for Unserved { index, queue, slot } in self.entries {
             let port = RingPort { ring: ring.clone(), index, queue };
-            service.spawn(executor, port, slot, live.one_more());
+            numbers[index] = Some(service.add((executor, &tasks), port, slot, live.one_more()));
         }
+        let mut completed = Vec::with_capacity(self.capacity);
+        let mut alarm = false;
         loop {
-            let more = executor.run();
+            for number in completed.drain(..).filter_map(|index| numbers[index]) {
+                tasks.poll(number);
+            }
+            tasks.poll_woken();
+            let mut more = executor.run();
             if live.none() {
                 return Ok(());
             }
-            let more = more | executor.prepare_wait();
             // The replies first, in a call of their own: their programs run on while this thread goes to sleep.
+            if executor.unseen() && !alarm {
+                ring.set_alarm(UNSEEN)?;
+                alarm = true;
+            }
             ring.submit()?;
+            more |= executor.prepare_wait() | tasks.any_woken();
             if !more {
                 ring.wait(ending.limit(executor.timeout()))?;
             }
-            let drained = ring.drain()?;
+            let drained = ring.drain(&mut completed)?;
+            if drained.alarm {
+                alarm = false;
+                executor.flush();
+            }
             if drained.runtime || executor.timeout() == Some(Duration::ZERO) {
-                executor.poll(Duration::ZERO);
+                executor.poll();
             }
             if ending.is_over() {
                 return Err(unanswered(live.count()));

@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
@@ -22,6 +22,12 @@ const MAX_STAGED: usize = 64;
 
 /// Marks completions of the poll on the runtime's own descriptor.
 const RUNTIME: u64 = u64::MAX;
+
+/// Marks the alarm's completion.
+const ALARM: u64 = u64::MAX - 1;
+
+/// Marks completions that mean nothing to anybody.
+const IGNORED: u64 = u64::MAX - 2;
 
 /// A submission of 128 bytes: the layout of `struct io_uring_sqe` with a command area, by `io_uring_enter(2)`.
 #[repr(C)]
@@ -75,20 +81,13 @@ impl Sqe {
     }
 }
 
-/// What is known of one entry: the completion that has come for it, and the task that waits for the next.
-#[derive(Debug, Default)]
-struct EntryState {
-    result: Option<i32>,
-    waker: Option<Waker>,
-}
-
-/// What came of a wait.
+/// What came of a wait, beside completions of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drained {
-    /// Completions of entries.
-    pub(crate) entries: usize,
     /// The runtime's descriptor became readable.
     pub(crate) runtime: bool,
+    /// The alarm went off.
+    pub(crate) alarm: bool,
 }
 
 /// How one command ended.
@@ -118,13 +117,16 @@ impl Completion {
 /// One thread's ring.
 pub(crate) struct Ring {
     uring: RefCell<IoUring<squeue::Entry128>>,
-    entries: RefCell<Box<[EntryState]>>,
+    /// The completion that has come for each entry, and not been taken.
+    results: RefCell<Box<[Option<i32>]>>,
     /// The addresses of each `REGISTER`: the kernel reads them when it takes the command, which may be a while after
     /// it was staged.
     iovecs: RefCell<Box<[[libc::iovec; 2]]>>,
     device: RawFd,
     runtime: RawFd,
     no_iowait: EnterFlags,
+    /// How long the alarm runs. Boxed, for the kernel to read.
+    alarm: Box<RefCell<Timespec>>,
     /// Submissions not yet handed to the kernel.
     staged: Cell<u32>,
 }
@@ -148,11 +150,12 @@ impl Ring {
         let null = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
         let ring = Self {
             uring: RefCell::new(uring),
-            entries: RefCell::new((0..entries).map(|_| EntryState::default()).collect()),
+            results: RefCell::new(vec![None; entries].into()),
             iovecs: RefCell::new(vec![[null; 2]; entries].into()),
             device: device.as_raw_fd(),
             runtime: runtime.as_raw_fd(),
             no_iowait,
+            alarm: Box::default(),
             staged: Cell::new(0),
         };
         ring.watch_runtime()?;
@@ -225,27 +228,17 @@ impl Ring {
     /// held back until the ring would be ready go to `/dev/fuse` instead.
     pub(crate) fn lift_gate(&self) -> io::Result<()> {
         let cmd = abi::fuse_uring_cmd_req { qid: u16::MAX, ..Default::default() };
-        let sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_REGISTER, RUNTIME - 1, cmd);
+        let sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_REGISTER, IGNORED, cmd);
         // SAFETY: a null array of addresses of length zero; the kernel refuses it before it reads any.
         unsafe { self.push(sqe.into_entry()) }?;
         self.submit()
     }
 
-    /// Waits for the completion of an entry's last command, and takes the slot back.
+    /// Waits for the completion of an entry's last command, and takes the slot back. It is not woken for it: whoever
+    /// drained the completion polls the entry's task.
     pub(crate) async fn completion(&self, index: usize, slot: &mut Slot) -> Completion {
-        let result = std::future::poll_fn(|cx| {
-            let mut entries = self.entries.borrow_mut();
-            let entry = &mut entries[index];
-            match entry.result.take() {
-                Some(result) => Poll::Ready(result),
-                None => {
-                    match &mut entry.waker {
-                        Some(waker) => waker.clone_from(cx.waker()),
-                        none => *none = Some(cx.waker().clone()),
-                    }
-                    Poll::Pending
-                }
-            }
+        let result = std::future::poll_fn(|_| {
+            self.results.borrow_mut()[index].take().map_or(Poll::Pending, Poll::Ready)
         })
         .await;
         slot.take_back();
@@ -254,14 +247,23 @@ impl Ring {
 
     /// Takes the completion of an entry's registration, if it has come and is not a request.
     pub(crate) fn refused(&self, index: usize, slot: &mut Slot) -> Option<Completion> {
-        let mut entries = self.entries.borrow_mut();
-        let completion = Completion::of(entries[index].result?);
+        let mut results = self.results.borrow_mut();
+        let completion = Completion::of(results[index]?);
         if !matches!(completion, Completion::Again | Completion::Refused(_)) {
             return None;
         }
-        entries[index].result = None;
+        results[index] = None;
         slot.take_back();
         Some(completion)
+    }
+
+    /// Has a wait end after that time, once, whatever else happens until then.
+    pub(crate) fn set_alarm(&self, after: Duration) -> io::Result<()> {
+        *self.alarm.borrow_mut() = Timespec::from(after);
+        let timeout = opcode::Timeout::new(self.alarm.as_ptr()).build().user_data(ALARM);
+        // SAFETY: the time's place is the ring's own, and does not move: it is boxed. The kernel reads it when it takes
+        // the command.
+        unsafe { self.push(timeout.into()) }
     }
 
     /// Hands over what is staged, without waiting: replies reach their programs now.
@@ -312,26 +314,26 @@ impl Ring {
         Ok(())
     }
 
-    /// Takes the completions that are there, and wakes the tasks that wait for them.
-    pub(crate) fn drain(&self) -> io::Result<Drained> {
+    /// Takes the completions that are there. Those of entries are kept for their tasks, and their numbers appended to
+    /// `completed`.
+    pub(crate) fn drain(&self, completed: &mut Vec<usize>) -> io::Result<Drained> {
         let mut drained = Drained::default();
         let mut rearm = false;
         {
             let mut uring = self.uring.borrow_mut();
-            let mut entries = self.entries.borrow_mut();
+            let mut results = self.results.borrow_mut();
             for completion in uring.completion() {
                 match completion.user_data() {
                     RUNTIME => {
                         drained.runtime = true;
                         rearm |= !cqueue::more(completion.flags());
                     }
+                    ALARM => drained.alarm = true,
                     index => {
-                        let Some(entry) = entries.get_mut(index as usize) else { continue };
-                        entry.result = Some(completion.result());
-                        drained.entries += 1;
-                        if let Some(waker) = &entry.waker {
-                            waker.wake_by_ref();
-                        }
+                        let index = index as usize;
+                        let Some(result) = results.get_mut(index) else { continue };
+                        *result = Some(completion.result());
+                        completed.push(index);
                     }
                 }
             }
