@@ -1,2 +1,43 @@
-//! Filesystems served by ringfuse, as one program.
-fn main() {}
+//! `ringfuse`: filesystems served by the library of that name, as one program.
+//!
+//! `cli` is the command line, `serve` what all filesystems do alike; each filesystem has a module of its own, built on
+//! the library's public interface alone.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod failure;
+mod mem;
+mod serve;
+mod size;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, Common};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Mem { common, options } => serve_mem(&common, options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("ringfuse: error: {failure}");
+            failure.status()
+        }
+    }
+}
+
+fn serve_mem(common: &Common, mut options: mem::options::Options) -> Result<(), Failure> {
+    let mut mount_options = common.mount_options("mem", &mut options)?;
+    // The kernel checks permissions; it knows all groups of the caller.
+    mount_options.default_permissions = true;
+    serve::log(common)?;
+    let depth = options.depth();
+    let filesystem = mem::MemFs::new(options, &mount_options);
+    let report = filesystem.report();
+    serve::serve(common.mount(mount_options, depth), filesystem, report, common.stats)
+}

@@ -84,7 +84,8 @@ impl Acl {
     /// The permissions of the mode that goes with the list: the mask, where there is one, is the group's.
     pub(super) fn mode(&self) -> u32 {
         let group = self.group_class();
-        let perm = |tag| self.0.iter().find(|entry| entry.tag == tag).map_or(0, |entry| u32::from(entry.perm));
+        let perm =
+            |tag| self.0.iter().find(|entry| entry.tag == tag).map_or(0, |entry| u32::from(entry.perm));
         perm(USER_OBJ) << 6 | perm(group) << 3 | perm(OTHER)
     }
 

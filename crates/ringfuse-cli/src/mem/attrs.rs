@@ -145,7 +145,12 @@ impl MemFs {
         Ok(())
     }
 
-    pub(super) fn list_xattrs(&self, rq: &Request<'_>, op: &op::Listxattr, out: &mut BytesOut<'_>) -> Result<()> {
+    pub(super) fn list_xattrs(
+        &self,
+        rq: &Request<'_>,
+        op: &op::Listxattr,
+        out: &mut BytesOut<'_>,
+    ) -> Result<()> {
         let node = self.nodes.get(op.node)?;
         let meta = node.meta();
         let privileged = rq.caller().is_some_and(|caller| caller.uid == 0);
@@ -176,7 +181,8 @@ impl MemFs {
         match op.cmd {
             GET => out.put(&meta.flags.to_ne_bytes()),
             SET => {
-                let flags = op.input.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)?;
+                let flags =
+                    op.input.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)?;
                 if flags & !(IMMUTABLE | APPEND | NODUMP | NOATIME) != 0 {
                     return Err(Errno::EOPNOTSUPP);
                 }

@@ -259,7 +259,8 @@ impl Data {
             return Err(Errno::EFBIG);
         }
         let wanted = pages(&range);
-        let taken = |(_, group, part): (u64, &Group, Range<u64>)| pages(&part).count() as u64 - group.holes(&part);
+        let taken =
+            |(_, group, part): (u64, &Group, Range<u64>)| pages(&part).count() as u64 - group.holes(&part);
         let there: u64 = self.groups_in(&range).map(taken).sum();
         self.used.grow(wanted.end - wanted.start - there)?;
         for part in cut(range.clone(), GROUP_BYTES) {

@@ -54,13 +54,21 @@ impl MemFs {
         Ok(Opened::new(self.new_handle()).cache_dir().keep_cache())
     }
 
-    pub(super) fn create_file(&self, rq: &Request<'_>, op: &op::Create<'_>) -> Result<(ringfuse::Entry, Opened)> {
+    pub(super) fn create_file(
+        &self,
+        rq: &Request<'_>,
+        op: &op::Create<'_>,
+    ) -> Result<(ringfuse::Entry, Opened)> {
         let birth = self.birth(rq, op.mode, op.creation, true)?;
         let node = self.make(op.parent, op.name, birth, Make::File)?;
         Ok((self.told(&node), self.opened()))
     }
 
-    pub(super) fn create_unnamed(&self, rq: &Request<'_>, op: &op::Tmpfile<'_>) -> Result<(ringfuse::Entry, Opened)> {
+    pub(super) fn create_unnamed(
+        &self,
+        rq: &Request<'_>,
+        op: &op::Tmpfile<'_>,
+    ) -> Result<(ringfuse::Entry, Opened)> {
         let birth = self.birth(rq, op.mode, op.creation, true)?;
         let node = self.make_unnamed(op.parent, birth)?;
         Ok((self.told(&node), self.opened()))
@@ -78,7 +86,13 @@ impl MemFs {
         Ok(self.told(&node))
     }
 
-    fn birth<'a>(&self, rq: &Request<'_>, mode: u32, creation: op::Creation<'a>, opened: bool) -> Result<Birth<'a>> {
+    fn birth<'a>(
+        &self,
+        rq: &Request<'_>,
+        mode: u32,
+        creation: op::Creation<'a>,
+        opened: bool,
+    ) -> Result<Birth<'a>> {
         // Known for all that creates.
         let owner = rq.caller().ok_or(Errno::EOVERFLOW)?;
         Ok(Birth { owner, mode, creation, opened })

@@ -29,7 +29,7 @@ mod xattr;
 
 use std::fmt::Write as _;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use ringfuse::{
@@ -38,6 +38,7 @@ use ringfuse::{
     TransportKind, WriteBuf, Written, op,
 };
 
+use dir::Dir;
 use locks::{File, Locks, Want};
 use names::Make;
 use node::{Content, Meta, Node, Table};
@@ -117,7 +118,7 @@ impl MemFs {
             xattrs: None,
         };
         let id = self.nodes.new_id();
-        let content = Content::Directory { names: Default::default(), parent: AtomicU64::new(id.get()) };
+        let content = Content::Directory { names: RwLock::new(Dir::new()), parent: AtomicU64::new(id.get()) };
         let slot = self.space.inode().expect("there is at least one inode");
         self.nodes.insert(&Arc::new(Node::new(id, now, meta, content, slot)));
     }
@@ -243,19 +244,19 @@ impl Filesystem for MemFs {
     }
 
     async fn unlink(&self, _: &Request<'_>, op: op::Unlink<'_>) -> Result<()> {
-        self.unlink(&op)
+        self.remove_name(&op)
     }
 
     async fn rmdir(&self, _: &Request<'_>, op: op::Rmdir<'_>) -> Result<()> {
-        self.rmdir(&op)
+        self.remove_dir(&op)
     }
 
     async fn rename(&self, rq: &Request<'_>, op: op::Rename<'_>) -> Result<()> {
-        self.rename(rq.caller(), &op)
+        self.move_name(rq.caller(), &op)
     }
 
     async fn link(&self, _: &Request<'_>, op: op::Link<'_>) -> Result<Entry> {
-        self.link(&op)
+        self.add_name(&op)
     }
 
     async fn open(&self, _: &Request<'_>, op: op::Open) -> Result<Opened> {

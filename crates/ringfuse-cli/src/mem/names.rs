@@ -118,7 +118,13 @@ impl MemFs {
         Ok(())
     }
 
-    pub(super) fn make(&self, parent: NodeId, name: Name<'_>, birth: Birth<'_>, what: Make<'_>) -> Result<Arc<Node>> {
+    pub(super) fn make(
+        &self,
+        parent: NodeId,
+        name: Name<'_>,
+        birth: Birth<'_>,
+        what: Make<'_>,
+    ) -> Result<Arc<Node>> {
         let parent = self.nodes.get(parent)?;
         let mut dir = parent.write_dir()?;
         let name = checked(name)?;
@@ -170,10 +176,9 @@ impl MemFs {
         }
         let content = match what {
             Make::File => Content::File(RwLock::new(Data::new(self.space.no_pages()))),
-            Make::Directory => Content::Directory {
-                names: RwLock::new(Dir::new()),
-                parent: AtomicU64::new(parent.id.get()),
-            },
+            Make::Directory => {
+                Content::Directory { names: RwLock::new(Dir::new()), parent: AtomicU64::new(parent.id.get()) }
+            }
             Make::Symlink(target) => Content::Symlink(target.into()),
             Make::Special(rdev) => Content::Special(rdev),
         };
@@ -198,7 +203,7 @@ impl MemFs {
         Ok(node)
     }
 
-    pub(super) fn link(&self, op: &op::Link<'_>) -> Result<Entry> {
+    pub(super) fn add_name(&self, op: &op::Link<'_>) -> Result<Entry> {
         let node = self.nodes.get(op.node)?;
         if node.kind == FileType::Directory {
             return Err(Errno::EPERM);
@@ -224,7 +229,7 @@ impl MemFs {
         Ok(self.entry(&node, attr))
     }
 
-    pub(super) fn unlink(&self, op: &op::Unlink<'_>) -> Result<()> {
+    pub(super) fn remove_name(&self, op: &op::Unlink<'_>) -> Result<()> {
         let parent = self.nodes.get(op.parent)?;
         let mut dir = parent.write_dir()?;
         let name = checked(op.name)?;
@@ -241,7 +246,7 @@ impl MemFs {
         Ok(())
     }
 
-    pub(super) fn rmdir(&self, op: &op::Rmdir<'_>) -> Result<()> {
+    pub(super) fn remove_dir(&self, op: &op::Rmdir<'_>) -> Result<()> {
         let _tree = self.tree();
         let parent = self.nodes.get(op.parent)?;
         let mut dir = parent.write_dir()?;
@@ -256,7 +261,7 @@ impl MemFs {
         Ok(())
     }
 
-    pub(super) fn rename(&self, owner: Option<Caller>, op: &op::Rename<'_>) -> Result<()> {
+    pub(super) fn move_name(&self, owner: Option<Caller>, op: &op::Rename<'_>) -> Result<()> {
         let (name, new_name) = (checked(op.name)?, checked(op.new_name)?);
         let _tree = self.tree();
         let (from, to) = (self.nodes.get(op.parent)?, self.nodes.get(op.new_parent)?);
@@ -270,7 +275,9 @@ impl MemFs {
         }
         let mut whiteout = None;
         match (op.flags, &target) {
-            (libc::RENAME_EXCHANGE, Some(target)) => return self.exchange(&from, &to, &source, target, dirs, op),
+            (libc::RENAME_EXCHANGE, Some(target)) => {
+                return self.exchange(&from, &to, &source, target, dirs, op);
+            }
             (libc::RENAME_EXCHANGE, None) => return Err(Errno::ENOENT),
             (libc::RENAME_NOREPLACE | NOREPLACE_WHITEOUT, Some(_)) => return Err(Errno::EEXIST),
             (0 | libc::RENAME_NOREPLACE | libc::RENAME_WHITEOUT | NOREPLACE_WHITEOUT, _) => {}

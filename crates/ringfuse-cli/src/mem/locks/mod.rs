@@ -20,8 +20,8 @@ use std::task::{Poll, Waker};
 
 use ringfuse::{Errno, Fh, Lock, LockKind, LockOwner, NodeId, Result};
 
-pub(super) use ranges::Want;
 use ranges::Ranges;
+pub(super) use ranges::Want;
 
 /// The locks of a mount.
 #[derive(Debug)]
@@ -94,7 +94,12 @@ impl Locks {
     ///
     /// `EINTR` if it is cancelled; `EDEADLK` if a holder waits for this owner, directly or by others; `ENOLCK` if too
     /// many wait.
-    pub(super) async fn wait(&self, file: File, want: Want, cancelled: impl Future<Output = ()>) -> Result<()> {
+    pub(super) async fn wait(
+        &self,
+        file: File,
+        want: Want,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<()> {
         let mut turn = Turn { locks: self, file, ticket: None };
         let mut cancelled = pin!(cancelled);
         poll_fn(|cx| {
@@ -157,7 +162,8 @@ impl State {
         let locks = self.files.entry(file).or_default();
         // A flock is not converted: what the open file has is given up first (flock(2)), also where it is not granted
         // another then. Otherwise two who share could never both ask for more.
-        let converted = file.flock && locks.held.remove(|held| held.owner == want.owner && held.kind != want.kind);
+        let converted =
+            file.flock && locks.held.remove(|held| held.owner == want.owner && held.kind != want.kind);
         let blocked = locks.held.conflict(&want).is_some();
         if !blocked {
             locks.held.set(want);

@@ -166,7 +166,9 @@ mod tests {
             }
             for (owner, locks) in model.iter().enumerate() {
                 let mut runs: Vec<(LockKind, u64, u64)> = Vec::new();
-                for (at, kind) in locks.iter().enumerate().filter_map(|(at, kind)| Some((at as u64, (*kind)?))) {
+                for (at, kind) in
+                    locks.iter().enumerate().filter_map(|(at, kind)| Some((at as u64, (*kind)?)))
+                {
                     match runs.last_mut() {
                         Some((last, _, end)) if *last == kind && *end + 1 == at => *end = at,
                         _ => runs.push((kind, at, at)),
