@@ -1,14 +1,16 @@
 //! A filesystem for end-to-end tests: each of its files does one thing that a test wants to see.
 
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use compio_driver::SharedFd;
+use compio_driver::op::ReadAt;
 use ringfuse::{
     Attr, AttrReply, DirFiller, DirPos, Entry, Errno, Fh, FileType, Filesystem, Forgets, Negotiation, NodeId,
     Notifier, Opened, ReadBuf, Request, Result, SessionInfo, WriteBuf, Written, op,
 };
-use std::sync::Mutex;
 
 /// What the filesystem saw.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Seen {
     pub ready: AtomicU64,
     /// Calls of `destroy`.
     pub destroyed: AtomicU64,
+    /// Background work that a handler started and did not wait for.
+    pub background: AtomicU64,
     /// Content version of [`Probe::VERSION`], set by the test.
     pub version: AtomicU64,
     /// Loans that outlive their requests.
@@ -81,8 +85,10 @@ impl Probe {
     pub const SOMETIMES: &str = "sometimes";
     /// Writing to it claims more than was written.
     pub const LIAR: &str = "liar";
+    /// Reading it starts an I/O operation in the background, and does not wait for it.
+    pub const SPAWNER: &str = "spawner";
 
-    const SPECIAL: [&str; 9] = [
+    const SPECIAL: [&str; 10] = [
         Self::PATIENT,
         Self::PANIC,
         Self::LATE_PANIC,
@@ -92,6 +98,7 @@ impl Probe {
         Self::VERSION,
         Self::SOMETIMES,
         Self::LIAR,
+        Self::SPAWNER,
     ];
     const FIRST_SPECIAL: u64 = 10;
     const FIRST_ORDINARY: u64 = 1000;
@@ -180,7 +187,7 @@ impl Filesystem for Probe {
         Ok(match Self::name(op.node) {
             Some(Self::VERSION) => opened.keep_cache(),
             // The kernel forwards interrupts of requests that a program waits for itself, not of read-ahead.
-            Some(Self::KEEP | Self::LIAR | Self::PATIENT) => opened.direct_io(),
+            Some(Self::KEEP | Self::LIAR | Self::PATIENT | Self::SPAWNER) => opened.direct_io(),
             _ if op.flags.contains(libc::O_DIRECT) => opened.direct_io(),
             _ => opened,
         })
@@ -199,10 +206,20 @@ impl Filesystem for Probe {
                 compio_runtime::time::sleep(Duration::from_millis(10)).await;
                 panic!("as the test wants");
             }
+            Some(Self::SPAWNER) => {
+                let seen = self.seen.clone();
+                let work = async move {
+                    let source = std::fs::File::open("/dev/zero").expect("it is there");
+                    let read = ReadAt::new(SharedFd::new(source), 0, Vec::with_capacity(16));
+                    let read = compio_runtime::submit(read).await.0;
+                    assert_eq!(read.expect("zeros can be read"), 16);
+                    seen.background.fetch_add(1, Ordering::SeqCst);
+                };
+                compio_runtime::spawn(work).detach();
+            }
             Some(Self::SLOW) => compio_runtime::time::sleep(Duration::from_millis(200)).await,
             Some(Self::BLOCKING) => {
-                let slept =
-                    compio_runtime::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100)));
+                let slept = compio_runtime::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100)));
                 slept.await.map_err(|_| Errno::EIO)?;
             }
             _ => {}
@@ -236,4 +253,3 @@ impl Filesystem for Probe {
         Ok(())
     }
 }
-

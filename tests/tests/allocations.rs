@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringfuse::{
-    Attr, AttrReply, Entry, Errno, Fh, Filesystem, NodeId, Opened, ReadBuf, Request, Result, WriteBuf, Written,
-    op,
+    Attr, AttrReply, Entry, Errno, Fh, Filesystem, NodeId, Opened, ReadBuf, Request, Result, WriteBuf,
+    Written, op,
 };
 use ringfuse_kit::harness::{Setup, mount};
 use rustix::fs::{AtFlags, Mode, OFlags};

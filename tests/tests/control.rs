@@ -44,7 +44,11 @@ fn forget_gives_back_every_lookup_of_200_000_files() {
         while seen.get(|s| &s.forgotten) < lookups {
             drop_caches();
             std::thread::sleep(Duration::from_millis(50));
-            assert!(Instant::now() < deadline, "{setup}: {} of {lookups} came back", seen.get(|s| &s.forgotten));
+            assert!(
+                Instant::now() < deadline,
+                "{setup}: {} of {lookups} came back",
+                seen.get(|s| &s.forgotten)
+            );
         }
         assert_eq!(seen.get(|s| &s.forgotten), lookups, "{setup}");
         let stats = mounted.finish();

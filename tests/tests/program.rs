@@ -125,10 +125,7 @@ fn a_device_mounted_elsewhere_is_served() {
         let session =
             Mount::new("").via(Via::Fd(device)).transport(transport).spawn(Probe::default()).unwrap();
         assert_eq!(session.info().mountpoint, None);
-        assert_eq!(
-            session.info().transport == TransportKind::Ring,
-            transport == Transport::RequireRing
-        );
+        assert_eq!(session.info().transport == TransportKind::Ring, transport == Transport::RequireRing);
         assert_eq!(fs::read(mountpoint.join("n1")).unwrap(), Probe::TEXT);
         session.unmount(Unmount::Normal).unwrap_err();
         rustix::mount::unmount(&*mountpoint, rustix::mount::UnmountFlags::empty()).unwrap();
@@ -143,8 +140,14 @@ fn mount_elsewhere(path: &Path) -> OwnedFd {
     let device = rustix::fs::open("/dev/fuse", flags, rustix::fs::Mode::empty()).unwrap();
     let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", device.as_raw_fd());
     let data = std::ffi::CString::new(data).unwrap();
-    rustix::mount::mount("elsewhere", path, "fuse", rustix::mount::MountFlags::empty(), Some(data.as_c_str()))
-        .unwrap();
+    rustix::mount::mount(
+        "elsewhere",
+        path,
+        "fuse",
+        rustix::mount::MountFlags::empty(),
+        Some(data.as_c_str()),
+    )
+    .unwrap();
     device
 }
 

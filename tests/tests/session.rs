@@ -25,7 +25,7 @@ fn reads_lists_and_unmounts_on_every_setup() {
         let mounted = mount(probe, setup);
         mounted.step(|path| {
             assert_eq!(fs::read(path.join("n1")).unwrap(), Probe::TEXT);
-            assert_eq!(fs::read_dir(path).unwrap().count(), 9);
+            assert_eq!(fs::read_dir(path).unwrap().count(), 10);
             assert_eq!(fs::metadata(path.join("missing")).unwrap_err().kind(), ErrorKind::NotFound);
             let mut file = File::options().write(true).open(path.join("n2")).unwrap();
             file.write_all(&[7; 300_000]).unwrap();
@@ -75,6 +75,26 @@ fn handlers_that_wait_do_not_hold_up_others() {
             start.elapsed()
         });
         assert!(took < Duration::from_secs(3), "{setup}: {took:?}");
+        mounted.finish();
+    }
+}
+
+#[test]
+fn background_work_goes_on_without_further_requests() {
+    for setup in Setup::ALL {
+        let probe = Probe::default();
+        let seen = probe.seen.clone();
+        let mounted = mount(probe, setup);
+        for round in 1..=3 {
+            // It stays open, since its release would be a further request.
+            let file = mounted.step(|path| {
+                let mut file = File::open(path.join(Probe::SPAWNER)).unwrap();
+                assert_eq!(file.read(&mut [0; 100]).unwrap(), Probe::TEXT.len());
+                file
+            });
+            assert_eq!(seen.wait_for(|s| &s.background, round), round, "{setup}");
+            drop(file);
+        }
         mounted.finish();
     }
 }

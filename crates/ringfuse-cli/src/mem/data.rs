@@ -44,8 +44,11 @@ fn cut(range: Range<u64>, unit: u64) -> impl Iterator<Item = Range<u64>> {
     let mut at = range.start;
     iter::from_fn(move || {
         let start = at;
+        if start >= range.end {
+            return None;
+        }
         at = ((start / unit + 1) * unit).min(range.end);
-        (start < range.end).then_some(start..at)
+        Some(start..at)
     })
 }
 
