@@ -1,7 +1,7 @@
 //! Running other programs, and the tests above all.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::machine;
 
@@ -50,5 +50,36 @@ pub(crate) fn tests(unit: bool, filter: Option<&str>) -> Done {
     // The programs that tests start.
     run(cargo().args(["build", "--workspace"]))?;
     crate::suites::tools()?;
-    run(cargo().args(["test", "--workspace"]).args(filter))
+    run(cargo().args(["test", "--workspace"]).args(filter))?;
+    if filter.is_none() { mounts() } else { Ok(()) }
+}
+
+/// Runs the tests of mounting and unmounting alone: in a mount namespace of their own, with a device node that ordinary
+/// users may open, since some of them are made by one.
+fn mounts() -> Done {
+    let listed = cargo()
+        .args(["test", "--package", "ringfuse", "--lib", "--no-run", "--message-format=json"])
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cannot start cargo: {error}"))?;
+    let program = String::from_utf8_lossy(&listed.stdout)
+        .lines()
+        .filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.to_owned()))
+        .next_back()
+        .ok_or("cargo did not say where the tests' program is")?;
+    // Ordinary users may not be able to reach the build directory.
+    let folder = std::env::temp_dir().join(format!("ringfuse-mounts-{}", std::process::id()));
+    let script = r#"
+        set -eu
+        mkdir -m 755 "$1"
+        trap 'umount -q /dev/fuse || :; rm -rf -- "$1"' EXIT
+        install -m 755 "$2" "$1/tests"
+        mknod -m 666 "$1/fuse" c 10 229
+        mount --bind "$1/fuse" /dev/fuse
+        timeout --kill-after=10 300 "$1/tests" --ignored live_tests
+    "#;
+    run(Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script, "mounts"])
+        .arg(folder)
+        .arg(program))
 }

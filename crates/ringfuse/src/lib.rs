@@ -5,6 +5,11 @@
 
 #![deny(unsafe_code)]
 
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod builder;
 mod dispatch;
 mod error;

@@ -1,14 +1,14 @@
-//! Attributes: what `stat` shows and `chmod`, `chown`, `truncate`, `utimensat` change; extended ones; inode flags.
+//! Attributes: what `stat` shows and `chmod`, `chown`, `truncate`, `utimensat` change; extended ones.
 
 use ringfuse::{
-    Atime, Attr, BytesOut, Errno, FileType, IoctlOut, OpenFlags, Request, Result, SetTime, Statx, Timestamp,
-    op,
+    Atime, Attr, BytesOut, Errno, FileType, OpenFlags, Request, Result, SetTime, Statx, Timestamp, op,
 };
 
+use super::MemFs;
 use super::acl::Acl;
+use super::flags::{APPEND, IMMUTABLE, NOATIME, SHOWN};
 use super::node::{Meta, Node};
 use super::xattr::{ACL_ACCESS, ACL_DEFAULT, check_name, is_acl};
-use super::{APPEND, IMMUTABLE, MemFs, NOATIME, NODUMP};
 
 /// After how many seconds an access is noted again, though nothing was changed since the last (`relatime`).
 const DAY: i64 = 24 * 60 * 60;
@@ -23,11 +23,9 @@ impl MemFs {
     pub(super) fn stat_more(&self, op: &op::Statx) -> Result<Statx> {
         let node = self.nodes.get(op.node)?;
         let meta = node.meta();
-        // STATX_ATTR_IMMUTABLE, _APPEND and _NODUMP have the numbers of the flags.
-        let shown = IMMUTABLE | APPEND | NODUMP;
         Ok(Statx::from(node.attr(&meta))
             .btime(node.btime)
-            .attributes((meta.flags & shown).into(), shown.into()))
+            .attributes((meta.flags & SHOWN).into(), SHOWN.into()))
     }
 
     pub(super) fn change(&self, op: &op::Setattr) -> Result<Attr> {
@@ -171,43 +169,12 @@ impl MemFs {
         meta.ctime = self.now();
         Ok(())
     }
-
-    /// `lsattr(1)` and `chattr(1)`. Who may set what is checked by the kernel.
-    pub(super) fn inode_flags(&self, op: &op::Ioctl<'_>, out: &mut IoctlOut<'_>) -> Result<()> {
-        const GET: u32 = libc::FS_IOC_GETFLAGS as u32;
-        const SET: u32 = libc::FS_IOC_SETFLAGS as u32;
-        let node = self.nodes.get(op.node)?;
-        let mut meta = node.meta();
-        match op.cmd {
-            GET => out.put(&meta.flags.to_ne_bytes()),
-            SET => {
-                let flags =
-                    op.input.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL)?;
-                if flags & !(IMMUTABLE | APPEND | NODUMP | NOATIME) != 0 {
-                    return Err(Errno::EOPNOTSUPP);
-                }
-                meta.flags = flags;
-                meta.ctime = self.now();
-                Ok(())
-            }
-            _ => Err(Errno::ENOTTY),
-        }
-    }
 }
 
 const FINE: rustix::time::ClockId = rustix::time::ClockId::Realtime;
 const COARSE: rustix::time::ClockId = rustix::time::ClockId::RealtimeCoarse;
 
 impl Meta {
-    /// Refuses what the flags of an inode forbid.
-    ///
-    /// # Errors
-    ///
-    /// `EPERM` if one of them is set.
-    pub(super) fn permit(&self, forbidding: u32) -> Result<()> {
-        if self.flags & forbidding != 0 { Err(Errno::EPERM) } else { Ok(()) }
-    }
-
     /// Sets the permissions, in the access list too.
     fn chmod(&mut self, mode: u32) -> Result<()> {
         if let Ok(Some(mut acl)) = self.xattr(ACL_ACCESS).and_then(Acl::parse) {

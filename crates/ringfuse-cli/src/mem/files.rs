@@ -2,9 +2,10 @@
 
 use ringfuse::{Errno, Fh, Name, NodeId, OpenFlags, Opened, Request, Result, op};
 
+use super::MemFs;
+use super::flags::{APPEND, IMMUTABLE};
 use super::names::{Birth, Make};
 use super::node::Node;
-use super::{APPEND, IMMUTABLE, MemFs};
 
 /// How much one `copy_file_range` copies at most: others wait for the worker meanwhile, and the program asks again.
 const COPY_MAX: u64 = 4 << 20;
@@ -12,20 +13,12 @@ const COPY_MAX: u64 = 4 << 20;
 impl MemFs {
     pub(super) fn open_file(&self, op: &op::Open) -> Result<Opened> {
         let node = self.nodes.get(op.node)?;
-        let truncate = op.flags.contains(libc::O_TRUNC);
-        let mut data = truncate.then(|| node.write_file()).transpose()?;
         let mut meta = node.meta();
-        if op.flags.writes() || truncate {
+        if op.flags.writes() {
             meta.permit(IMMUTABLE)?;
-            if truncate || !op.flags.contains(libc::O_APPEND) {
+            if !op.flags.contains(libc::O_APPEND) {
                 meta.permit(APPEND)?;
             }
-        }
-        if let Some(data) = &mut data {
-            data.truncate(0)?;
-            meta.show(data);
-            meta.drop_privileges(op.kill_suidgid);
-            meta.modified(self.now());
         }
         meta.opens += 1;
         Ok(self.opened())

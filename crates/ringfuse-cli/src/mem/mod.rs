@@ -4,7 +4,7 @@
 //!
 //! - this file: what is asked of the kernel, and one line for each operation;
 //! - [`names`]: directories, creation, removal, renames, and the order of locks;
-//! - [`files`]: open files; [`attrs`]: attributes of all kinds;
+//! - [`files`]: open files; [`attrs`] and [`flags`]: attributes of all kinds;
 //! - [`node`]: what an inode is and how long it lives;
 //! - pure parts, which know nothing of requests: [`data`] (sparse content), [`dir`] (names with stable positions),
 //!   [`xattr`], [`acl`], [`locks`], [`space`].
@@ -20,6 +20,7 @@ mod attrs;
 mod data;
 mod dir;
 mod files;
+mod flags;
 mod locks;
 mod names;
 mod node;
@@ -47,14 +48,6 @@ use space::Space;
 
 /// How long the kernel may keep names and attributes: for ever, nearly.
 const TTL: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// Flags of inodes, `ioctl_iflags(2)`.
-const IMMUTABLE: u32 = rustix::fs::IFlags::IMMUTABLE.bits();
-const APPEND: u32 = rustix::fs::IFlags::APPEND.bits();
-const NODUMP: u32 = rustix::fs::IFlags::NODUMP.bits();
-const NOATIME: u32 = rustix::fs::IFlags::NOATIME.bits();
-/// Those that what is made in a directory gets from it.
-const INHERITED: u32 = NODUMP | NOATIME;
 
 /// A filesystem in memory.
 #[derive(Debug)]
@@ -157,11 +150,11 @@ impl MemFs {
 
 impl Filesystem for MemFs {
     fn init(&self, kernel: &mut Negotiation) -> Result<()> {
-        // The pages in the cache are right, whatever the times of the file say.
+        // The pages in the cache are right, whatever the times of the file say. Left out is ATOMIC_O_TRUNC: the kernel
+        // would have a program that runs truncated first, and find only then that it must not be.
         kernel.forbid(Capabilities::AUTO_INVAL_DATA);
         kernel.prefer(
             Capabilities::EXPLICIT_INVAL_DATA
-                | Capabilities::ATOMIC_O_TRUNC
                 | Capabilities::CACHE_SYMLINKS
                 | Capabilities::DO_READDIRPLUS
                 | Capabilities::READDIRPLUS_AUTO

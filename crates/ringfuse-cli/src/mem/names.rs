@@ -25,9 +25,10 @@ use ringfuse::{
 use super::acl::Acl;
 use super::data::Data;
 use super::dir::{Child, Dir};
+use super::flags::{APPEND, IMMUTABLE, INHERITED};
 use super::node::{Content, Meta, Node};
 use super::xattr::{ACL_ACCESS, ACL_DEFAULT, Xattrs};
-use super::{APPEND, IMMUTABLE, INHERITED, MemFs, TTL};
+use super::{MemFs, TTL};
 
 /// The longest name in bytes.
 const NAME_MAX: usize = 255;

@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::mem::{self, MaybeUninit};
 use std::ops::Deref;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use crate::dispatch::{Framing, Outcome};
 use crate::fs::Filesystem;
@@ -34,7 +35,38 @@ struct Reading {
     idle: RefCell<Vec<Rc<Turn>>>,
     /// The reader found nothing and waits for the device.
     parked: RefCell<Option<Waker>>,
+    probing: Probing,
     ended: Cell<bool>,
+}
+
+/// Whether to read at once after a request was read, in the hope of another, or to wait for the device first. Under load
+/// the former saves a system call a request; for a program that waits for each answer it wastes one.
+#[derive(Debug, Default)]
+struct Probing {
+    /// How often in a row it was in vain.
+    misses: Cell<u32>,
+    /// How many more times not to try.
+    skip: Cell<u32>,
+}
+
+impl Probing {
+    const MOST: u32 = 6;
+
+    fn is_due(&self) -> bool {
+        let skip = self.skip.get();
+        self.skip.set(skip.saturating_sub(1));
+        skip == 0
+    }
+
+    fn found(&self, something: bool) {
+        if something {
+            self.misses.set(0);
+        } else {
+            let misses = (self.misses.get() + 1).min(Self::MOST);
+            self.misses.set(misses);
+            self.skip.set(1 << misses);
+        }
+    }
 }
 
 /// One task's place in the queue of idle ones.
@@ -50,6 +82,7 @@ impl Reading {
             vacant: Cell::new(true),
             idle: RefCell::default(),
             parked: RefCell::default(),
+            probing: Probing::default(),
             ended: Cell::new(false),
         }
     }
@@ -120,6 +153,7 @@ where
     let reading = Rc::new(Reading::new());
     let live = Live::default();
     let tasks = Tasks::new(executor.waker());
+    let waiting = Waiting::new(&device, executor)?;
     let grow = |count| -> io::Result<()> {
         for slot in Arena::slots(layout, count)? {
             let port = DevicePort { device: device.clone(), reading: reading.clone(), turn: Rc::default() };
@@ -135,21 +169,23 @@ where
             return Ok(());
         }
         // All tasks serve, and none is left to read what comes next.
-        if reading.vacant.get() && !reading.ended.get() && live.count() < MAX_ENTRIES {
+        let nobody_reads = reading.vacant.get() && !reading.ended.get();
+        if nobody_reads && live.count() < MAX_ENTRIES {
             grow(depth)?;
             continue;
         }
         more |= executor.prepare_wait() | tasks.any_woken();
         let due = executor.timeout().into_iter().chain(executor.unseen().then_some(UNSEEN)).min();
         let timeout = if more { Some(Duration::ZERO) } else { ending.limit(due) };
-        let (readable, runtime) = wait(&device, executor, reading.parked.borrow().is_some(), timeout)?;
-        if !readable && executor.unseen() {
+        let ready =
+            if nobody_reads { Waiting::runtime(executor, timeout)? } else { waiting.wait(timeout)? };
+        if !ready.device && executor.unseen() {
             executor.flush();
         }
-        if readable {
+        if ready.device {
             reading.unpark();
         }
-        if runtime || executor.timeout() == Some(Duration::ZERO) {
+        if ready.runtime || executor.timeout() == Some(Duration::ZERO) {
             executor.poll();
         }
         if ending.is_over() {
@@ -158,25 +194,55 @@ where
     }
 }
 
-/// Waits for the device, if it is to be read, and for the runtime. Returns which of them are ready.
-fn wait(
-    device: &Device,
-    executor: &Executor,
-    read: bool,
-    timeout: Option<Duration>,
-) -> io::Result<(bool, bool)> {
-    let device = PollFd::from_borrowed_fd(device.as_fd(), PollFlags::IN);
-    let runtime = PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN);
-    let mut fds = [runtime, device];
-    let fds = if read { &mut fds[..] } else { &mut fds[..1] };
-    // A timeout too long for the type is no timeout.
-    let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    match poll(fds, timespec.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => {}
-        Err(error) => return Err(error.into()),
+/// What a worker waits on. The workers' channels share one queue, and a request must wake one of them, not all: that is
+/// what `EPOLLEXCLUSIVE` is for, which `poll(2)` has not.
+struct Waiting {
+    both: OwnedFd,
+}
+
+/// What a wait found ready.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ready {
+    device: bool,
+    runtime: bool,
+}
+
+impl Waiting {
+    const DEVICE: u64 = 0;
+    const RUNTIME: u64 = 1;
+
+    fn new(device: &Device, executor: &Executor) -> io::Result<Self> {
+        let both = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wanted = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        epoll::add(&both, device, epoll::EventData::new_u64(Self::DEVICE), wanted)?;
+        let data = epoll::EventData::new_u64(Self::RUNTIME);
+        epoll::add(&both, executor, data, epoll::EventFlags::IN)?;
+        Ok(Self { both })
     }
-    let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-    Ok((ready(1), ready(0)))
+
+    /// Waits for the runtime alone: a device that nobody reads would end each wait at once.
+    fn runtime(executor: &Executor, timeout: Option<Duration>) -> io::Result<Ready> {
+        let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        match poll(&mut [PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN)], timespec.as_ref()) {
+            Ok(found) => Ok(Ready { device: false, runtime: found > 0 }),
+            Err(rustix::io::Errno::INTR) => Ok(Ready::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits for either.
+    fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
+        // A timeout too long for the type is no timeout.
+        let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        let mut events = [const { MaybeUninit::uninit() }; 2];
+        let (found, _) = match epoll::wait(&self.both, &mut events, timespec.as_ref()) {
+            Ok(found) => found,
+            Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
+            Err(error) => return Err(error.into()),
+        };
+        let has = |which| found.iter().any(|event| event.data.u64() == which);
+        Ok(Ready { device: has(Self::DEVICE), runtime: has(Self::RUNTIME) })
+    }
 }
 
 /// A slot that requests of the device are read into.
@@ -189,12 +255,20 @@ struct DevicePort {
 impl Port for DevicePort {
     async fn receive(&mut self, slot: &mut Slot) -> Option<Framing> {
         self.reading.turn(&self.turn).await;
+        let mut probe = self.reading.probing.is_due();
+        if !probe {
+            self.reading.park().await;
+        }
         loop {
             if self.reading.ended.get() {
                 self.reading.pass();
                 return None;
             }
-            match self.device.receive(slot) {
+            let received = self.device.receive(slot);
+            if mem::take(&mut probe) {
+                self.reading.probing.found(matches!(received, Ok(Received::Message(_))));
+            }
+            match received {
                 Ok(Received::Message(len)) => {
                     self.reading.pass();
                     let header = in_header(slot.device_area(len)).unwrap_or_default();
