@@ -150,3 +150,24 @@ fn the_protocol_does_no_io() {
         }
     }
 }
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let hello = fs::read_to_string(workspace().join("examples/hello.rs")).unwrap();
+    let code = hello.split_once("use ringfuse").map(|(_, code)| format!("use ringfuse{code}")).unwrap();
+    assert!(readme.contains(&code), "examples/hello.rs has changed: copy it into README.md");
+    assert!(hello.lines().count() < 80, "the smallest filesystem is no longer small");
+}
+
+#[test]
+fn nothing_names_a_place_of_one_machine() {
+    for folder in ["crates", "examples", "tests", "benches", "xtask", "docs"] {
+        for (path, text) in sources(&workspace().join(folder)) {
+            for (number, line) in text.lines().enumerate() {
+                let home = ["/home", "/root", "/Users"].iter().any(|place| line.contains(&format!("{place}/")));
+                assert!(!home || is_test(&path) || path.ends_with("tidy.rs"), "{}:{}", path.display(), number + 1);
+            }
+        }
+    }
+}

@@ -1,19 +1,27 @@
 //! Attributes: what `stat` shows and `chmod`, `chown`, `truncate`, `utimensat` change; extended ones.
 
+use std::time::Duration;
+
 use ringfuse::{
     Atime, Attr, BytesOut, Errno, FileType, OpenFlags, Request, Result, SetTime, Statx, Timestamp, op,
 };
 
-use super::MemFs;
 use super::acl::Acl;
 use super::flags::{APPEND, IMMUTABLE, NOATIME, SHOWN};
 use super::node::{Meta, Node};
 use super::xattr::{ACL_ACCESS, ACL_DEFAULT, check_name, is_acl};
+use super::{MemFs, TTL};
 
 /// After how many seconds an access is noted again, though nothing was changed since the last (`relatime`).
 const DAY: i64 = 24 * 60 * 60;
 
 impl MemFs {
+    /// How long the kernel may keep attributes.
+    pub(super) fn attr_ttl(&self, attr: &Attr) -> Duration {
+        // While it writes past its cache, the kernel may take a size as of before a write for one as of after it.
+        if self.options.direct && attr.file_type() == Some(FileType::Regular) { Duration::ZERO } else { TTL }
+    }
+
     pub(super) fn stat(&self, op: &op::Getattr) -> Result<Attr> {
         let node = self.nodes.get(op.node)?;
         let meta = node.meta();
@@ -35,7 +43,8 @@ impl MemFs {
         let mut meta = node.meta();
         let only_times = op.mode.is_none() && op.uid.is_none() && op.gid.is_none() && op.size.is_none();
         // With a writeback cache the kernel tells the times of what it wrote before the file became immutable.
-        if !(only_times && op.ctime.is_some()) {
+        let written_back = only_times && op.atime.is_none() && op.ctime.is_some();
+        if !written_back {
             meta.permit(IMMUTABLE | APPEND)?;
         }
         if let Some((size, data)) = op.size.zip(data.as_mut()) {

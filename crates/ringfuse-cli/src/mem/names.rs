@@ -67,7 +67,7 @@ impl MemFs {
 
     /// The answer for a node that the kernel is told of.
     pub(super) fn entry(&self, node: &Node, attr: Attr) -> Entry {
-        Entry::new(node.id, attr).ttl(TTL).generation(Generation(0))
+        Entry::new(node.id, attr).entry_ttl(TTL).attr_ttl(self.attr_ttl(&attr)).generation(Generation(0))
     }
 
     /// Tells the kernel of a node, once more.

@@ -1,0 +1,317 @@
+//! `cargo xtask conformance`: suites of others and of ours, on a native directory and on a filesystem of ours.
+//!
+//! A suite is a list of cases. Every case runs in a process of its own (`cargo xtask case`), in a directory of its own,
+//! within a time limit; the process that starts them never touches the filesystem under test, so that nothing hangs with
+//! it. All of it lives in a mount and process namespace: when that goes, for whatever reason, so do the mounts, the
+//! servers and whatever a case left running.
+
+mod apps;
+mod case;
+mod fio;
+mod fsx;
+mod namespace;
+mod pjdfstest;
+mod place;
+mod posix;
+mod report;
+mod runner;
+mod server;
+mod stress;
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::machine;
+use crate::run::{Done, cargo, run, target};
+
+pub(crate) use case::{Options as CaseOptions, run as case};
+use case::{Env, Outcome};
+use place::{Native, Place};
+pub(crate) use tools::tools;
+
+/// All suites.
+const SUITES: [Suite; 6] = [posix::SUITE, pjdfstest::SUITE, fsx::SUITE, stress::SUITE, fio::SUITE, apps::SUITE];
+
+/// A set of cases.
+struct Suite {
+    name: &'static str,
+    what: &'static str,
+    /// Lists its cases. The folder is an empty one on a tmpfs.
+    cases: fn(&Stage, Scale) -> Done<Vec<Case>>,
+    /// Runs one of them, in the process that is there for it.
+    run: fn(&Env, &str) -> Outcome,
+}
+
+/// A case of a suite.
+struct Case {
+    name: String,
+    limit: Duration,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, seconds: u64) -> Self {
+        Self { name: name.into(), limit: Duration::from_secs(seconds) }
+    }
+}
+
+/// How much of each suite is run.
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Scale {
+    /// Short runs: minutes for all suites.
+    #[arg(long, conflicts_with = "long")]
+    quick: bool,
+    /// Long runs: hours.
+    #[arg(long)]
+    long: bool,
+}
+
+impl Scale {
+    fn pick<T>(self, quick: T, usual: T, long: T) -> T {
+        match self {
+            Self { quick: true, .. } => quick,
+            Self { long: true, .. } => long,
+            _ => usual,
+        }
+    }
+}
+
+/// What is tested.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fs {
+    /// `ringfuse mem`, against a tmpfs.
+    Mem,
+    /// `ringfuse mirror`, against a directory of the kind that it mirrors.
+    Mirror,
+    /// A second native directory: what differs then is the suite's own doing.
+    Native,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Transports {
+    /// By io_uring.
+    Ring,
+    /// By /dev/fuse.
+    Device,
+    Both,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Natives {
+    Tmpfs,
+    /// In a file, through a loop device.
+    Ext4,
+    Both,
+}
+
+/// Options of `cargo xtask conformance`.
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Options {
+    /// The suites to run; with a slash, those of its cases whose name contains what follows [default: all].
+    #[arg(value_name = "SUITE[/TEXT]")]
+    suites: Vec<String>,
+    /// What is tested.
+    #[arg(long, value_enum, default_value_t = Fs::Mem)]
+    fs: Fs,
+    /// Which way its requests take.
+    #[arg(long, value_enum, default_value_t = Transports::Both)]
+    transport: Transports,
+    /// Threads that serve requests.
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// What it is compared with [default: ext4 for mirror, else tmpfs].
+    #[arg(long, value_enum)]
+    native: Option<Natives>,
+    #[command(flatten)]
+    scale: Scale,
+    /// Install PostgreSQL if it is not there; without it the cases that use it are skipped.
+    #[arg(long)]
+    postgres: bool,
+    /// Test an optimized build.
+    #[arg(long)]
+    release: bool,
+    /// List the suites and their cases.
+    #[arg(long)]
+    list: bool,
+    /// Options for the filesystem under test: `-- --writeback`.
+    #[arg(last = true, value_name = "OPTION")]
+    options: Vec<String>,
+    /// In the namespace already.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  cargo xtask conformance --quick
+      all suites on `ringfuse mem`, over both transports
+  cargo xtask conformance apps/git apps/sqlite --transport ring --workers 1 -- --writeback
+  cargo xtask conformance pjdfstest --fs mirror --native both
+
+Results go to target/conformance/{summary,cases}.tsv, and what the cases and servers print to target/conformance/logs.
+Exit status: 0 if all that passes natively passes, 1 if not or if a suite did not run.";
+
+impl Options {
+    /// The suites that were asked for, each with the text that names of its cases contain.
+    fn chosen(&self) -> Done<Vec<(&'static Suite, Vec<&str>)>> {
+        if self.suites.is_empty() {
+            return Ok(SUITES.iter().map(|suite| (suite, Vec::new())).collect());
+        }
+        let mut chosen: Vec<(&'static Suite, Vec<&str>)> = Vec::new();
+        for wanted in &self.suites {
+            let (name, text) = wanted.split_once('/').unwrap_or((wanted, ""));
+            let suite = SUITES.iter().find(|suite| suite.name == name).ok_or_else(|| {
+                format!("there is no suite {name:?}; there are {}", SUITES.map(|suite| suite.name).join(", "))
+            })?;
+            match chosen.iter_mut().find(|(other, _)| other.name == name) {
+                Some((_, texts)) => texts.push(text),
+                None => chosen.push((suite, vec![text])),
+            }
+        }
+        Ok(chosen)
+    }
+
+    fn natives(&self) -> &'static [Native] {
+        match (self.native, self.fs) {
+            (Some(Natives::Both), _) => &[Native::Tmpfs, Native::Ext4],
+            (Some(Natives::Ext4), _) | (None, Fs::Mirror) => &[Native::Ext4],
+            (Some(Natives::Tmpfs), _) | (None, _) => &[Native::Tmpfs],
+        }
+    }
+
+    /// Where each suite is run: the native directories, and after each what is compared with it.
+    fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for &native in self.natives() {
+            places.push(Place::native(native));
+            match self.fs {
+                Fs::Native => places.push(Place::second(native)),
+                Fs::Mem | Fs::Mirror => {
+                    let both = [Transports::Ring, Transports::Device].into_iter();
+                    let wanted = both.filter(|one| matches!(self.transport, Transports::Both) || *one == self.transport);
+                    places.extend(wanted.map(|transport| Place::served(self, native, transport)));
+                }
+            }
+        }
+        places
+    }
+}
+
+/// A folder on a tmpfs that only this run sees, and what is in it.
+struct Stage {
+    root: PathBuf,
+}
+
+impl Stage {
+    /// The programs, copied: a build meanwhile does not change them.
+    fn program(&self, name: &str) -> PathBuf {
+        self.root.join("bin").join(name)
+    }
+
+    /// An empty folder in it.
+    fn folder(&self, name: &str) -> Done<PathBuf> {
+        let path = self.root.join(name);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
+        }
+        fs::create_dir_all(&path).map_err(|error| format!("cannot create {}: {error}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// Where results and logs go.
+fn results() -> PathBuf {
+    target().join("conformance")
+}
+
+/// Runs the suites that were asked for, and compares.
+pub(crate) fn conformance(options: &Options) -> Done {
+    let chosen = options.chosen()?;
+    if options.list && options.suites.is_empty() {
+        for suite in &SUITES {
+            println!("{:<10} {}", suite.name, suite.what);
+        }
+        return Ok(());
+    }
+    machine::require_root("it mounts filesystems, and acts as several users")?;
+    if !options.inside {
+        prepare(options)?;
+        return Err(namespace::enter());
+    }
+    namespace::settle()?;
+    let stage = Stage { root: PathBuf::from("/run/ringfuse-conformance") };
+    stage.set_up(options)?;
+    if options.list {
+        return list(&stage, options, &chosen);
+    }
+    runner::run_all(&stage, options, &chosen)
+}
+
+/// Builds and installs what is needed.
+fn prepare(options: &Options) -> Done {
+    machine::set_up()?;
+    if options.postgres {
+        tools::postgres()?;
+    }
+    tools()?;
+    let release = options.release.then_some("--release");
+    run(cargo().args(["build", "--quiet", "--package", "ringfuse-cli", "--package", "ringfuse-kit"]).args(release))
+}
+
+impl Stage {
+    /// Mounts it, and copies the programs there.
+    fn set_up(&self, options: &Options) -> Done {
+        fs::create_dir_all(&self.root).map_err(|error| format!("cannot create {}: {error}", self.root.display()))?;
+        run(std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "mode=755", "conformance"])
+            .arg(&self.root))?;
+        self.folder("bin")?;
+        let built = target().join(if options.release { "release" } else { "debug" });
+        let installed = tools::folder();
+        let copied =
+            [(&built, "ringfuse"), (&built, "posix-suite"), (&installed, "fsx"), (&installed, "pjdfstest")];
+        for (folder, name) in copied {
+            let from = folder.join(name);
+            fs::copy(&from, self.program(name)).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The cases of a suite whose names contain one of the texts, if there are any.
+fn cases(stage: &Stage, scale: Scale, suite: &Suite, texts: &[&str]) -> Done<Vec<Case>> {
+    let mut cases = (suite.cases)(stage, scale).map_err(|error| format!("cannot list its cases: {error}"))?;
+    cases.retain(|case| texts.is_empty() || texts.iter().any(|text| case.name.contains(text)));
+    if cases.is_empty() {
+        return Err(format!("no case is named like {}", texts.join(" or ")));
+    }
+    Ok(cases)
+}
+
+fn list(stage: &Stage, options: &Options, chosen: &[(&Suite, Vec<&str>)]) -> Done {
+    for (suite, texts) in chosen {
+        for case in cases(stage, options.scale, suite, texts)? {
+            println!("{}/{}", suite.name, case.name);
+        }
+    }
+    Ok(())
+}
+
+/// The first line of a text that is not empty.
+fn first_line(text: &str) -> &str {
+    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
+}
+
+/// A name that can be one component of a path.
+fn file_name(name: &str) -> String {
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+}
+
+/// A path, for a command line that is text.
+fn text(path: &Path) -> &str {
+    path.to_str().expect("the paths of a run are ASCII")
+}
