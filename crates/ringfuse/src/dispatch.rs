@@ -14,7 +14,7 @@ use crate::proto::dir::DirFiller;
 use crate::proto::encode::{Block, Copied, Events, IoctlResult, Offset, Reply, XattrLen};
 use crate::proto::op::{self, Operation};
 use crate::proto::{Format, Malformed, Message};
-use crate::types::{Errno, Result, Written};
+use crate::types::{Entry, Errno, Fh, NodeId, Opened, Result, Written};
 
 /// How a request lies in its slot.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,10 @@ impl Outcome {
 pub(crate) trait Extras {
     /// The kernel answers a retrieve notification.
     fn notify_reply(&self, reply: op::NotifyReply<'_>);
+    /// A file was opened, and may have brought something that must live as long as it is open.
+    fn opened(&self, node: NodeId, opened: &Opened);
+    /// An open file was released.
+    fn released(&self, node: NodeId, fh: Fh);
     /// A signal came for the program that waits for a request.
     fn interrupt(&self, interrupt: op::Interrupt);
 }
@@ -129,10 +133,18 @@ async fn answer<F: Filesystem>(
             slot.all_home().await;
             put(written, slot)
         }
-        Operation::Open(op) => put(fs.open(rq, op).await, slot),
-        Operation::Create(op) => put(fs.create(rq, op).await, slot),
+        Operation::Open(op) => {
+            let opened = fs.open(rq, op).await?;
+            extras.opened(op.node, &opened);
+            put(Ok(opened), slot)
+        }
+        Operation::Create(op) => put(created(fs.create(rq, op).await, extras), slot),
         Operation::Flush(op) => put(fs.flush(rq, op).await, slot),
-        Operation::Release(op) => put(fs.release(rq, op).await, slot),
+        Operation::Release(op) => {
+            let released = fs.release(rq, op).await;
+            extras.released(op.node, op.fh);
+            put(released, slot)
+        }
         Operation::Statx(op) => put(fs.statx(rq, op).await, slot),
         Operation::Setattr(op) => put(fs.setattr(rq, op).await, slot),
         Operation::Unlink(op) => put(fs.unlink(rq, op).await, slot),
@@ -142,7 +154,7 @@ async fn answer<F: Filesystem>(
         Operation::Link(op) => put(fs.link(rq, op).await, slot),
         Operation::Symlink(op) => put(fs.symlink(rq, op).await, slot),
         Operation::Mknod(op) => put(fs.mknod(rq, op).await, slot),
-        Operation::Tmpfile(op) => put(fs.tmpfile(rq, op).await, slot),
+        Operation::Tmpfile(op) => put(created(fs.tmpfile(rq, op).await, extras), slot),
         Operation::Statfs(op) => put(fs.statfs(rq, op).await, slot),
         Operation::Fsync(op) => put(fs.fsync(rq, op).await, slot),
         Operation::Opendir(op) => put(fs.opendir(rq, op).await, slot),
@@ -245,6 +257,15 @@ async fn answer<F: Filesystem>(
 /// Encodes an answer to the start of the payload.
 fn put<T: Reply>(answer: Result<T>, slot: &mut Slot) -> Result<usize> {
     answer.map(|reply| reply.encode(slot.payload_mut()))
+}
+
+/// Notes the open file that came with an entry.
+fn created(answer: Result<(Entry, Opened)>, extras: &impl Extras) -> Result<(Entry, Opened)> {
+    answer.inspect(|(entry, opened)| {
+        if let Some(node) = entry.node {
+            extras.opened(node, opened);
+        }
+    })
 }
 
 /// A read answers by the buffer it was lent, which is where the answer has to be.

@@ -18,6 +18,7 @@ mod fs;
 mod mem;
 mod mount;
 mod notify;
+mod passthrough;
 mod proto;
 mod session;
 #[allow(unsafe_code)]
@@ -30,11 +31,12 @@ pub use fs::{BytesOut, Caller, Filesystem, Forgets, IoctlOut, Negotiation, Reque
 pub use mem::{ReadBuf, WriteBuf};
 pub use mount::{Atime, MountOptions, Unmount, Via};
 pub use notify::{Notifier, Retrieved};
+pub use passthrough::Backing;
 pub use proto::dir::{DirError, DirFiller};
 pub use proto::op;
 pub use session::{Session, Stats, Unmounter};
 pub use types::{
-    Attr, AttrReply, Capabilities, DirPos, Entry, Errno, Fh, FileType, Generation, InvalidName, Lock,
-    LockKind, LockOwner, Name, NodeId, OpenFlags, Opened, PollHandle, Result, SessionInfo, SetTime, Statfs,
-    Statx, StatxReply, Timestamp, Transport, TransportKind, Unique, Written,
+    Attr, AttrReply, BackingId, Capabilities, DirPos, Entry, Errno, Fh, FileType, Generation, InvalidName,
+    Lock, LockKind, LockOwner, Name, NodeId, OpenFlags, Opened, PollHandle, Result, SessionInfo, SetTime,
+    Statfs, Statx, StatxReply, Timestamp, Transport, TransportKind, Unique, Written,
 };

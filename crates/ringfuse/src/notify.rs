@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use ringfuse_abi as abi;
 
+use crate::passthrough::Backing;
 use crate::proto::notify::Notification;
 use crate::proto::op;
 use crate::transport::device::Device;
@@ -228,6 +230,19 @@ impl Notifier {
             self.send(Notification::Prune { nodes: some }).await?;
         }
         Ok(())
+    }
+
+    /// Registers a file for passthrough: the kernel may then read and write it in place of the filesystem, for the opens
+    /// that are answered with [`Opened::passthrough`](crate::Opened::passthrough). Does not block.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` where [`PASSTHROUGH`](Capabilities::PASSTHROUGH) was not negotiated, or without `CAP_SYS_ADMIN` in the
+    /// initial user namespace; `EISDIR` for a directory; `ELOOP` where the file is on a filesystem stacked too deep;
+    /// `EOPNOTSUPP` for one that has no reads and writes of its own.
+    pub fn open_backing(&self, file: impl AsFd) -> Result<Backing> {
+        let device = self.0.line.upgrade().and_then(|line| line.device()).ok_or(Errno::ENOTCONN)?;
+        Backing::open(&device, file)
     }
 
     fn need(&self, supported: bool) -> Result<()> {

@@ -31,6 +31,7 @@ use crate::run::{Done, cargo, run, target};
 pub(crate) use case::{Options as CaseOptions, run as case};
 use case::{Env, Outcome};
 use place::{Native, Place};
+use server::Way;
 pub(crate) use tools::tools;
 
 /// All suites.
@@ -183,21 +184,28 @@ impl Options {
         }
     }
 
-    /// Where each suite is run: the native directories, and after each what is compared with it.
+    /// Where each suite is run: native directories first, then what is compared with them.
     fn places(&self) -> Vec<Place> {
-        let mut places = Vec::new();
-        for &native in self.natives() {
-            places.push(Place::native(native));
-            match self.fs {
-                Fs::Native => places.push(Place::second(native)),
-                Fs::Mem | Fs::Mirror => {
-                    let both = [Transports::Ring, Transports::Device].into_iter();
-                    let wanted = both.filter(|one| matches!(self.transport, Transports::Both) || *one == self.transport);
-                    places.extend(wanted.map(|transport| Place::served(self, native, transport)));
-                }
+        let natives = self.natives();
+        let mut places: Vec<Place> = natives.iter().map(|native| Place::native(*native)).collect();
+        match self.fs {
+            Fs::Native => places.extend(natives.iter().map(|native| Place::second(*native))),
+            Fs::Mem => {
+                places.extend(self.ways().map(|way| Place::served(self, "mem", way, None, natives)));
             }
+            Fs::Mirror => places.extend(natives.iter().flat_map(|native| {
+                let native = std::slice::from_ref(native);
+                self.ways().map(|way| Place::served(self, "mirror", way, Some(native[0]), native))
+            })),
         }
         places
+    }
+
+    fn ways(&self) -> impl Iterator<Item = Way> {
+        let both = [(Way::Ring, Transports::Ring), (Way::Device, Transports::Device)];
+        both.into_iter()
+            .filter(|(_, one)| self.transport == Transports::Both || self.transport == *one)
+            .map(|(way, _)| way)
     }
 }
 

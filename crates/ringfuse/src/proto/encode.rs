@@ -119,7 +119,8 @@ impl Reply for StatxReply {
 
 impl Reply for Opened {
     fn encode(&self, out: &mut [u8]) -> usize {
-        put(out, &abi::fuse_open_out { fh: self.fh().get(), open_flags: self.flags(), backing_id: 0 })
+        let backing_id = self.backing_id().map_or(0, |id| id.get());
+        put(out, &abi::fuse_open_out { fh: self.fh().get(), open_flags: self.flags(), backing_id })
     }
 }
 

@@ -1,12 +1,16 @@
 //! What all threads of a session share.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dispatch::Extras;
 use crate::notify::Line;
 use crate::proto::op;
 use crate::session::interrupt::Interrupts;
 use crate::session::stats::{Counters, Stats};
+use crate::types::{Fh, Keep, NodeId, Opened};
 
 /// The state that workers, control thread and notifier have in common.
 #[derive(Debug)]
@@ -14,6 +18,16 @@ pub(crate) struct Shared {
     pub(crate) line: Arc<Line>,
     pub(crate) interrupts: Interrupts,
     pub(crate) counters: Box<[Counters]>,
+    /// What the open files of the mount keep alive.
+    kept: Kept,
+}
+
+/// Things that live as long as a file is open, by node and handle. A handle may be used for several opens.
+#[derive(Debug, Default)]
+struct Kept {
+    files: Mutex<HashMap<(NodeId, Fh), Vec<Keep>>>,
+    /// How many there are, so that a mount without any need not look.
+    count: AtomicUsize,
 }
 
 impl Shared {
@@ -22,6 +36,7 @@ impl Shared {
             line,
             interrupts: Interrupts::default(),
             counters: (0..workers).map(|_| Counters::default()).collect(),
+            kept: Kept::default(),
         }
     }
 
@@ -33,6 +48,30 @@ impl Shared {
 impl Extras for Shared {
     fn notify_reply(&self, reply: op::NotifyReply<'_>) {
         self.line.answer(reply);
+    }
+
+    fn opened(&self, node: NodeId, opened: &Opened) {
+        if let Some(keep) = opened.keep() {
+            let mut files = self.kept.files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.entry((node, opened.fh())).or_default().push(keep.clone());
+            self.kept.count.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn released(&self, node: NodeId, fh: Fh) {
+        if self.kept.count.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut files = self.kept.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let Entry::Occupied(mut file) = files.entry((node, fh)) else { return };
+        let keep = file.get_mut().pop();
+        if file.get().is_empty() {
+            file.remove();
+        }
+        self.kept.count.fetch_sub(1, Ordering::Release);
+        // Outside the lock: its end is a system call.
+        drop(files);
+        drop(keep);
     }
 
     fn interrupt(&self, interrupt: op::Interrupt) {

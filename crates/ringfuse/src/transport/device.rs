@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 
 use crate::mem::Slot;
 use crate::proto::encode::out_header;
+use crate::types::BackingId;
 
 /// What a read of the device brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +51,24 @@ impl Device {
         // SAFETY: the command reads one `u32` from the address, and `source` lives through the call.
         let done = unsafe { libc::ioctl(fd.as_raw_fd(), abi::FUSE_DEV_IOC_CLONE as libc::Ioctl, &source) };
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { fd: Arc::new(fd) }) }
+    }
+
+    /// Registers a file that the kernel may read and write by itself.
+    pub(crate) fn open_backing(&self, file: BorrowedFd<'_>) -> io::Result<BackingId> {
+        let map = abi::fuse_backing_map { fd: file.as_raw_fd(), flags: 0, padding: 0 };
+        let request = abi::FUSE_DEV_IOC_BACKING_OPEN as libc::Ioctl;
+        // SAFETY: the command reads a `fuse_backing_map` from the address, and `map` lives through the call.
+        let id = unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &map) };
+        if id <= 0 { Err(io::Error::last_os_error()) } else { Ok(BackingId::new(id)) }
+    }
+
+    /// Ends a registration; files opened with it keep it in use.
+    pub(crate) fn close_backing(&self, id: BackingId) -> io::Result<()> {
+        let id = id.get() as u32;
+        let request = abi::FUSE_DEV_IOC_BACKING_CLOSE as libc::Ioctl;
+        // SAFETY: the command reads a `u32` from the address, and `id` lives through the call.
+        let done = unsafe { libc::ioctl(self.fd.as_raw_fd(), request, &id) };
+        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
     /// Reads a request into a slot.

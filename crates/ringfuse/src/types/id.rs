@@ -118,6 +118,22 @@ number! {
     PollHandle
 }
 
+/// The number of a registered backing file, positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BackingId(i32);
+
+impl BackingId {
+    /// The number the kernel gave.
+    pub(crate) const fn new(number: i32) -> Self {
+        Self(number)
+    }
+
+    /// The number, as it travels on the wire.
+    pub const fn get(self) -> i32 {
+        self.0
+    }
+}
+
 impl DirPos {
     /// The start of a directory.
     pub const START: Self = Self(0);

@@ -15,7 +15,8 @@ pub use attr::{Attr, FileType, Lock, LockKind, SetTime, Statfs, Statx, Timestamp
 pub use capabilities::Capabilities;
 pub use entry::{AttrReply, Entry, StatxReply};
 pub use errno::{Errno, Result};
-pub use id::{DirPos, Fh, Generation, LockOwner, NodeId, PollHandle, Unique};
+pub use id::{BackingId, DirPos, Fh, Generation, LockOwner, NodeId, PollHandle, Unique};
 pub use name::{InvalidName, Name};
+pub(crate) use open::Keep;
 pub use open::{OpenFlags, Opened, Written};
 pub use session::{SessionInfo, Transport, TransportKind};

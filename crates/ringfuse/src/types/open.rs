@@ -1,6 +1,9 @@
 //! Opening files: the flags that come in, and what goes out.
 
-use super::{Errno, Fh};
+use std::any::Any;
+use std::sync::Arc;
+
+use super::{BackingId, Errno, Fh};
 
 /// The flags of an `open(2)`, as the kernel passes them: `O_CREAT`, `O_EXCL` and `O_NOCTTY` are taken out, and
 /// `O_TRUNC` too where [`ATOMIC_O_TRUNC`](crate::Capabilities::ATOMIC_O_TRUNC) was not negotiated (the
@@ -32,19 +35,23 @@ impl OpenFlags {
 
 /// An open file or directory: the answer of `open`, `opendir`, and, beside an entry, of `create` and `tmpfile`
 /// (`struct fuse_open_out`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Opened {
     fh: Fh,
     flags: u32,
+    backing: Option<(BackingId, Keep)>,
 }
+
+/// Something that must live as long as a file is open.
+pub(crate) type Keep = Arc<dyn Any + Send + Sync>;
 
 impl Opened {
     /// An open file that later requests name by this handle.
     pub const fn new(fh: Fh) -> Self {
-        Self { fh, flags: 0 }
+        Self { fh, flags: 0, backing: None }
     }
 
-    const fn with(mut self, flag: u32) -> Self {
+    fn with(mut self, flag: u32) -> Self {
         self.flags |= flag;
         self
     }
@@ -52,40 +59,56 @@ impl Opened {
     /// `FOPEN_DIRECT_IO`: reads and writes bypass the page cache and reach the filesystem as the program makes
     /// them. A shared `mmap` then fails unless
     /// [`DIRECT_IO_ALLOW_MMAP`](crate::Capabilities::DIRECT_IO_ALLOW_MMAP) was negotiated.
-    pub const fn direct_io(self) -> Self {
+    pub fn direct_io(self) -> Self {
         self.with(ringfuse_abi::FOPEN_DIRECT_IO)
     }
 
     /// `FOPEN_KEEP_CACHE`: what the page cache holds of the file stays valid; without it each open drops it.
-    pub const fn keep_cache(self) -> Self {
+    pub fn keep_cache(self) -> Self {
         self.with(ringfuse_abi::FOPEN_KEEP_CACHE)
     }
 
     /// `FOPEN_NONSEEKABLE`: `lseek(2)` on the file fails.
-    pub const fn nonseekable(self) -> Self {
+    pub fn nonseekable(self) -> Self {
         self.with(ringfuse_abi::FOPEN_NONSEEKABLE)
     }
 
     /// `FOPEN_CACHE_DIR`: the kernel may cache the listing of this directory. To survive the next `opendir` it
     /// needs [`Opened::keep_cache`] too.
-    pub const fn cache_dir(self) -> Self {
+    pub fn cache_dir(self) -> Self {
         self.with(ringfuse_abi::FOPEN_CACHE_DIR)
     }
 
     /// `FOPEN_STREAM`: the file has no position at all, like a pipe.
-    pub const fn stream(self) -> Self {
+    pub fn stream(self) -> Self {
         self.with(ringfuse_abi::FOPEN_STREAM)
     }
 
     /// `FOPEN_NOFLUSH`: no `flush` when a descriptor of it is closed, unless a writeback cache has dirty pages.
-    pub const fn no_flush(self) -> Self {
+    pub fn no_flush(self) -> Self {
         self.with(ringfuse_abi::FOPEN_NOFLUSH)
     }
 
     /// `FOPEN_PARALLEL_DIRECT_WRITES`: direct writes that do not extend the file may come at the same time.
     /// Only with [`Opened::direct_io`].
-    pub const fn parallel_direct_writes(self) -> Self {
+    pub fn parallel_direct_writes(self) -> Self {
         self.with(ringfuse_abi::FOPEN_PARALLEL_DIRECT_WRITES)
+    }
+
+    /// Adds a backing file's number, and what keeps it registered.
+    pub(crate) fn with_backing(mut self, id: BackingId, keep: Keep) -> Self {
+        self.backing = Some((id, keep));
+        self.with(ringfuse_abi::FOPEN_PASSTHROUGH)
+    }
+
+    /// The backing file's number.
+    pub(crate) fn backing_id(&self) -> Option<BackingId> {
+        self.backing.as_ref().map(|(id, _)| *id)
+    }
+
+    /// What must live as long as the file is open.
+    pub(crate) fn keep(&self) -> Option<&Keep> {
+        self.backing.as_ref().map(|(_, keep)| keep)
     }
 
     /// The handle.

@@ -148,7 +148,7 @@ pub(super) fn replies() -> Vec<(&'static str, Box<dyn Reply>, Vec<u8>)> {
     let (statfs, statfs_bytes) = statfs();
     let created = [&some_bytes[..], &open_bytes].concat();
     let forever = wire![u64 u64::MAX, u32 999_999_999, u32 0, bytes attr_bytes()];
-    let seven = Opened::new(Fh(7));
+    let seven = || Opened::new(Fh(7));
     vec![
         ("nothing", Box::new(()), wire![]),
         ("entry_out", Box::new(some), some_bytes),
@@ -161,15 +161,15 @@ pub(super) fn replies() -> Vec<(&'static str, Box<dyn Reply>, Vec<u8>)> {
         ("attr_out for ever", Box::new(AttrReply::new(attr()).ttl(Duration::MAX)), forever),
         ("attr_out by default", Box::new(AttrReply::from(attr())), wire![u64 1, u64 0, bytes attr_bytes()]),
         ("statx_out", Box::new(statx), statx_bytes),
-        ("open_out", Box::new(open), open_bytes),
-        open_with(seven, 0),
-        open_with(seven.direct_io(), 1),
-        open_with(seven.keep_cache(), 2),
-        open_with(seven.nonseekable(), 4),
-        open_with(seven.cache_dir(), 8),
-        open_with(seven.stream(), 16),
-        open_with(seven.no_flush(), 32),
-        open_with(seven.direct_io().parallel_direct_writes(), 65),
+        ("open_out", Box::new(open.clone()), open_bytes),
+        open_with(seven(), 0),
+        open_with(seven().direct_io(), 1),
+        open_with(seven().keep_cache(), 2),
+        open_with(seven().nonseekable(), 4),
+        open_with(seven().cache_dir(), 8),
+        open_with(seven().stream(), 16),
+        open_with(seven().no_flush(), 32),
+        open_with(seven().direct_io().parallel_direct_writes(), 65),
         ("entry_out and open_out", Box::new((some, open)), created),
         ("write_out", Box::new(Written::new(0x0102_0304)), wire![u32 0x0102_0304, u32 0]),
         ("statfs_out", Box::new(statfs), statfs_bytes),
