@@ -13,6 +13,7 @@ struct Readme;
 mod builder;
 mod dispatch;
 mod error;
+mod file;
 mod fs;
 #[allow(unsafe_code)]
 mod mem;
