@@ -21,6 +21,8 @@ pub struct Seen {
     pub forgotten: AtomicU64,
     /// Calls of `forget`.
     pub forgets: AtomicU64,
+    /// Which call of `forget` panics, if not zero.
+    pub panic_at_forget: AtomicU64,
     /// Requests whose program was interrupted.
     pub interrupted: AtomicU64,
     /// Calls of `ready`.
@@ -69,6 +71,8 @@ impl Probe {
     pub const TEXT: &[u8] = b"as expected\n";
     /// Reading it waits until the program is interrupted.
     pub const PATIENT: &str = "patient";
+    /// Reading it never ends, whatever happens.
+    pub const STUBBORN: &str = "stubborn";
     /// Reading it panics.
     pub const PANIC: &str = "panic";
     /// Reading it panics after a wait.
@@ -88,7 +92,7 @@ impl Probe {
     /// Reading it starts an I/O operation in the background, and does not wait for it.
     pub const SPAWNER: &str = "spawner";
 
-    const SPECIAL: [&str; 10] = [
+    const SPECIAL: [&str; 11] = [
         Self::PATIENT,
         Self::PANIC,
         Self::LATE_PANIC,
@@ -99,6 +103,7 @@ impl Probe {
         Self::SOMETIMES,
         Self::LIAR,
         Self::SPAWNER,
+        Self::STUBBORN,
     ];
     const FIRST_SPECIAL: u64 = 10;
     const FIRST_ORDINARY: u64 = 1000;
@@ -163,7 +168,10 @@ impl Filesystem for Probe {
     }
 
     fn forget(&self, batch: Forgets<'_>) {
-        self.seen.forgets.fetch_add(1, Ordering::SeqCst);
+        assert_ne!(
+            self.seen.forgets.fetch_add(1, Ordering::SeqCst) + 1,
+            self.seen.get(|s| &s.panic_at_forget)
+        );
         for one in batch {
             self.seen.forgotten.fetch_add(one.nlookup, Ordering::SeqCst);
         }
@@ -201,6 +209,7 @@ impl Filesystem for Probe {
                 self.seen.interrupted.fetch_add(1, Ordering::SeqCst);
                 return Err(Errno::EINTR);
             }
+            Some(Self::STUBBORN) => std::future::pending().await,
             Some(Self::PANIC) => panic!("as the test wants"),
             Some(Self::LATE_PANIC) => {
                 compio_runtime::time::sleep(Duration::from_millis(10)).await;

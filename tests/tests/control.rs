@@ -57,6 +57,23 @@ fn forget_gives_back_every_lookup_of_200_000_files() {
 }
 
 #[test]
+fn a_forget_that_panics_does_not_stop_those_after_it() {
+    for setup in [Setup::RING, Setup::DEVICE] {
+        let probe = Probe::with_ttl(LONG);
+        let seen = probe.seen.clone();
+        seen.panic_at_forget.store(1, std::sync::atomic::Ordering::SeqCst);
+        let mounted = mount(probe, setup);
+        for round in 0..10 {
+            mounted.step(move |path| fs::metadata(path.join(format!("n{round}"))).unwrap());
+            drop_caches();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(seen.wait_for(|s| &s.forgotten, 1) > 0, "{setup}");
+        mounted.finish();
+    }
+}
+
+#[test]
 fn an_interrupt_reaches_the_handler() {
     for setup in Setup::ALL {
         let probe = Probe::default();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ringfuse::{
-    Attr, AttrReply, Backing, Capabilities, Entry, Errno, Fh, Filesystem, Negotiation, NodeId, Notifier, Opened,
-    ReadBuf, Request, Result, SessionInfo, WriteBuf, Written, op,
+    Attr, AttrReply, Backing, Capabilities, Entry, Errno, Fh, Filesystem, Negotiation, NodeId, Notifier,
+    Opened, ReadBuf, Request, Result, SessionInfo, WriteBuf, Written, op,
 };
 use ringfuse_kit::harness::{Setup, mount};
 

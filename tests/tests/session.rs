@@ -25,7 +25,7 @@ fn reads_lists_and_unmounts_on_every_setup() {
         let mounted = mount(probe, setup);
         mounted.step(|path| {
             assert_eq!(fs::read(path.join("n1")).unwrap(), Probe::TEXT);
-            assert_eq!(fs::read_dir(path).unwrap().count(), 10);
+            assert_eq!(fs::read_dir(path).unwrap().count(), 11);
             assert_eq!(fs::metadata(path.join("missing")).unwrap_err().kind(), ErrorKind::NotFound);
             let mut file = File::options().write(true).open(path.join("n2")).unwrap();
             file.write_all(&[7; 300_000]).unwrap();
@@ -307,6 +307,25 @@ fn an_abort_ends_the_session() {
         assert!(session.unmounter().abort().unwrap(), "fusectl is needed on /sys/fs/fuse/connections");
         waiting.join().unwrap().unwrap_err();
         session.join().unwrap();
+    }
+}
+
+#[test]
+fn a_handler_that_never_ends_is_left_behind_and_told_of() {
+    for setup in [Setup::RING, Setup::DEVICE] {
+        let mountpoint = Mountpoint::new();
+        let session = setup.apply(Mount::new(&*mountpoint)).spawn(Probe::default()).unwrap();
+        let waiting = {
+            let path = mountpoint.join(Probe::STUBBORN);
+            std::thread::spawn(move || fs::read(path))
+        };
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(session.unmounter().abort().unwrap());
+        waiting.join().unwrap().unwrap_err();
+        assert!(!session.wait(Duration::from_millis(100)));
+        assert!(session.wait(Duration::from_secs(15)));
+        let error = session.join().unwrap_err();
+        assert!(error.to_string().contains("handler"), "{error}");
     }
 }
 

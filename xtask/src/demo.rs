@@ -65,7 +65,9 @@ pub(crate) fn demo() -> Done {
             println!("without the ring: {error}");
         }
     } else {
-        println!("not root: the ring is used only if it is switched on already, and mounting needs fusermount3");
+        println!(
+            "not root: the ring is used only if it is switched on already, and mounting needs fusermount3"
+        );
     }
 
     let (served, ready) = Served::start()?;
@@ -80,7 +82,9 @@ fn work(root: &Path) -> std::io::Result<()> {
     let files = root.join("files");
     fs::create_dir(&files)?;
     let name = |i: usize| files.join(format!("file{i}"));
-    rate("create and write", FILES, || (0..FILES).try_for_each(|i| fs::write(name(i), format!("number {i}\n"))))?;
+    rate("create and write", FILES, || {
+        (0..FILES).try_for_each(|i| fs::write(name(i), format!("number {i}\n")))
+    })?;
     rate("read", FILES, || {
         (0..FILES).try_for_each(|i| {
             let text = fs::read_to_string(name(i))?;
@@ -127,7 +131,10 @@ fn timed(work: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<Duration
 
 fn rate(what: &str, count: usize, work: impl FnOnce() -> std::io::Result<()>) -> std::io::Result<()> {
     let took = timed(work)?;
-    println!("  {what:<20} {count} files in {took:>8.1?}: {:>8.0} a second", count as f64 / took.as_secs_f64());
+    println!(
+        "  {what:<20} {count} files in {took:>8.1?}: {:>8.0} a second",
+        count as f64 / took.as_secs_f64()
+    );
     Ok(())
 }
 

@@ -25,11 +25,7 @@ const PROGRAMS: [(&str, &str); 10] = [
 
 /// Fails without root, saying what for.
 pub(crate) fn require_root(why: &str) -> Done {
-    if rustix::process::geteuid().is_root() {
-        Ok(())
-    } else {
-        Err(format!("this needs root: {why}"))
-    }
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(format!("this needs root: {why}")) }
 }
 
 /// Installs what is missing, loads the module, and switches FUSE-over-io_uring on.
@@ -46,15 +42,15 @@ pub(crate) fn enable() -> Done {
             .map_err(|error| format!("there is no /dev/fuse, and the module does not load: {error}"))?;
     }
     if !Path::new(ENABLE_URING).exists() {
-        return Err(format!("{ENABLE_URING} is missing: this kernel has no FUSE over io_uring (Linux 6.14 has)"));
+        return Err(format!(
+            "{ENABLE_URING} is missing: this kernel has no FUSE over io_uring (Linux 6.14 has)"
+        ));
     }
     fs::write(ENABLE_URING, "Y").map_err(|error| format!("cannot write {ENABLE_URING}: {error}"))?;
     if fs::read_dir(CONNECTIONS).map_or(true, |mut entries| entries.next().is_none()) {
         // Tests abort connections through it. That it is mounted already is no error.
-        let _ = Command::new("mount")
-            .args(["-t", "fusectl", "none", CONNECTIONS])
-            .stderr(Stdio::null())
-            .status();
+        let _ =
+            Command::new("mount").args(["-t", "fusectl", "none", CONNECTIONS]).stderr(Stdio::null()).status();
     }
     Ok(())
 }
@@ -65,15 +61,20 @@ fn install() -> Done {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {}", missing.join(", "));
+    apt_install(&missing)
+}
+
+/// Installs Debian packages.
+pub(crate) fn apt_install(packages: &[&str]) -> Done {
+    println!("installing {}", packages.join(", "));
     let apt = || {
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").stdout(Stdio::null());
         apt
     };
-    let hint = |error| format!("{error}; install these yourself: {}", missing.join(" "));
+    let hint = |error| format!("{error}; install these yourself: {}", packages.join(" "));
     run(apt().arg("update")).map_err(hint)?;
-    run(apt().args(["install", "-y", "--no-install-recommends"]).args(&missing)).map_err(hint)
+    run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages)).map_err(hint)
 }
 
 /// Whether a program is found in `PATH`, or where administrators' programs are.

@@ -38,6 +38,9 @@ enum Command {
     },
     /// Run conformance suites on a native directory and on a filesystem of ours, and compare. Needs root.
     Conformance(suites::Options),
+    /// Run one case of a conformance suite on a directory.
+    #[command(hide = true)]
+    Case(suites::CaseOptions),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::demo(),
         Command::Test { unit, filter } => run::tests(unit, filter.as_deref()),
         Command::Conformance(options) => suites::conformance(&options),
+        Command::Case(options) => return suites::case(options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

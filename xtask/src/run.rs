@@ -64,7 +64,9 @@ fn mounts() -> Done {
         .map_err(|error| format!("cannot start cargo: {error}"))?;
     let program = String::from_utf8_lossy(&listed.stdout)
         .lines()
-        .filter_map(|line| line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.to_owned()))
+        .filter_map(|line| {
+            line.split_once("\"executable\":\"")?.1.split_once('"').map(|(path, _)| path.to_owned())
+        })
         .next_back()
         .ok_or("cargo did not say where the tests' program is")?;
     // Ordinary users may not be able to reach the build directory.

@@ -8,12 +8,26 @@ use crate::run::workspace;
 
 /// The library's modules and what each may use. No cycle among them: a line names only what stands below it.
 const EDGES: [(&str, &[&str]); 14] = [
-    ("lib", &["builder", "dispatch", "error", "file", "fs", "mem", "mount", "notify", "passthrough", "proto", "session", "transport", "types"]),
-    ("builder", &["session", "fs", "mount", "error", "types"]),
     (
-        "session",
-        &["dispatch", "fs", "notify", "transport", "mem", "proto", "mount", "error", "types"],
+        "lib",
+        &[
+            "builder",
+            "dispatch",
+            "error",
+            "file",
+            "fs",
+            "mem",
+            "mount",
+            "notify",
+            "passthrough",
+            "proto",
+            "session",
+            "transport",
+            "types",
+        ],
     ),
+    ("builder", &["session", "fs", "mount", "error", "types"]),
+    ("session", &["dispatch", "fs", "notify", "transport", "mem", "proto", "mount", "error", "types"]),
     ("dispatch", &["fs", "mem", "proto", "types"]),
     ("fs", &["notify", "mem", "proto", "types"]),
     ("notify", &["passthrough", "transport", "proto", "types"]),
@@ -107,7 +121,10 @@ fn modules_use_only_what_stands_below_them() {
     // The list must not allow what nobody needs.
     for (module, uses) in &EDGES[1..] {
         for used in *uses {
-            assert!(seen.contains(&((*module).to_owned(), (*used).to_owned())), "{module} -> {used} is not needed");
+            assert!(
+                seen.contains(&((*module).to_owned(), (*used).to_owned())),
+                "{module} -> {used} is not needed"
+            );
         }
     }
 }
@@ -117,7 +134,9 @@ fn unsafe_is_where_it_may_be() {
     let root = library();
     for (path, text) in sources(&root) {
         let inside = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
-        let has = code(&text).any(|line| line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe fn"));
+        let has = code(&text).any(|line| {
+            line.contains("unsafe {") || line.contains("unsafe impl") || line.contains("unsafe fn")
+        });
         if has && !is_test(&path) {
             assert!(UNSAFE.iter().any(|allowed| inside.starts_with(allowed)), "{inside} is not to be unsafe");
         }
@@ -146,7 +165,9 @@ fn the_protocol_does_no_io() {
             continue;
         }
         for line in code(&text) {
-            for forbidden in ["std::io", "std::fs", "std::net", "std::time::Instant", "SystemTime", "async fn"] {
+            for forbidden in
+                ["std::io", "std::fs", "std::net", "std::time::Instant", "SystemTime", "async fn"]
+            {
                 assert!(!line.contains(forbidden), "{}: {forbidden}", path.display());
             }
         }
@@ -167,8 +188,14 @@ fn nothing_names_a_place_of_one_machine() {
     for folder in ["crates", "examples", "tests", "benches", "xtask", "docs"] {
         for (path, text) in sources(&workspace().join(folder)) {
             for (number, line) in text.lines().enumerate() {
-                let home = ["/home", "/root", "/Users"].iter().any(|place| line.contains(&format!("{place}/")));
-                assert!(!home || is_test(&path) || path.ends_with("tidy.rs"), "{}:{}", path.display(), number + 1);
+                let home =
+                    ["/home", "/root", "/Users"].iter().any(|place| line.contains(&format!("{place}/")));
+                assert!(
+                    !home || is_test(&path) || path.ends_with("tidy.rs"),
+                    "{}:{}",
+                    path.display(),
+                    number + 1
+                );
             }
         }
     }

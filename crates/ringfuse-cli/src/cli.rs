@@ -76,11 +76,11 @@ pub(crate) struct Common {
     #[arg(long, value_enum, value_name = "WAY", default_value_t = Way::Prefer)]
     transport: Way,
     /// Threads that serve requests [default: one for each CPU there can be]
-    #[arg(long, value_name = "N")]
-    workers: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: Option<u16>,
     /// Requests that each queue can have in service at once, 1 to 4096 [default: 16]
-    #[arg(long, value_name = "N")]
-    depth: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    depth: Option<u16>,
     /// Bytes that a write request carries at most; a read request, too [default: 1M]
     #[arg(long, value_name = "SIZE", value_parser = size::parse_u32)]
     max_write: Option<u32>,
@@ -118,7 +118,7 @@ pub(crate) trait OwnOptions {
     ///
     /// # Errors
     ///
-    /// What is wrong with its value, to be read after its name.
+    /// What is wrong with its value.
     fn set(&mut self, name: &str, value: Option<&OsStr>) -> Result<(), String>;
 }
 
@@ -139,7 +139,7 @@ impl Common {
         for (name, value) in self.options.iter().flat_map(MountOptions::split) {
             if O::NAMES.contains(&name.as_str()) {
                 own.set(&name, value.as_deref())
-                    .map_err(|why| Failure::Usage(format!("mount option `{name}` {why}")))?;
+                    .map_err(|why| Failure::Usage(format!("mount option `{name}`: {why}")))?;
             } else if !options.apply(&name, value.as_deref()).map_err(usage)? {
                 return Err(unknown::<O>(&mut options, &name));
             }
@@ -151,17 +151,17 @@ impl Common {
     }
 
     /// The mount to be made.
-    pub(crate) fn mount(&self, options: MountOptions, depth: Option<usize>) -> Mount {
+    pub(crate) fn mount(&self, options: MountOptions, depth: Option<u16>) -> Mount {
         let mut mount = Mount::new(&self.mountpoint).options(options).transport(match self.transport {
             Way::Ring => Transport::RequireRing,
             Way::Prefer => Transport::PreferRing,
             Way::Device => Transport::DeviceOnly,
         });
         if let Some(workers) = self.workers {
-            mount = mount.workers(workers);
+            mount = mount.workers(workers.into());
         }
         if let Some(depth) = self.depth.or(depth) {
-            mount = mount.depth(depth);
+            mount = mount.depth(depth.into());
         }
         if let Some(bytes) = self.max_write {
             mount = mount.max_write(bytes);

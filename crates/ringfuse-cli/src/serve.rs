@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringfuse::{Filesystem, Mount, Session, Unmount, Unmounter};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -14,6 +14,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Common;
 use crate::failure::Failure;
+
+/// A signal that follows another this soon is the same one: timeout(1) sends it to the process, then to its group.
+const ECHO: Duration = Duration::from_millis(50);
 
 /// Logs to standard error, what the argument, or else the environment, says.
 ///
@@ -56,22 +59,27 @@ pub(crate) fn serve(
 
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut stopping = false;
+            let mut stopping: Option<Instant> = None;
             for signal in signals.forever() {
                 let unmounter = session.unmounter();
-                match signal {
-                    SIGUSR1 => statistics(),
-                    _ if stopping => abort(&unmounter),
-                    _ => {
-                        stopping = true;
+                match (signal, stopping) {
+                    (SIGUSR1, _) => statistics(),
+                    (_, None) => {
+                        stopping = Some(Instant::now());
                         scope.spawn(move || unmount(&unmounter));
                     }
+                    (_, Some(since)) if since.elapsed() < ECHO => {}
+                    _ => abort(&unmounter),
                 }
             }
         });
         while !session.wait(Duration::from_secs(3600)) {}
         listener.close();
     });
+    // A connection that was aborted leaves its mount behind, dead.
+    if let Err(error) = session.unmount(Unmount::Lazy) {
+        tracing::warn!("{error}");
+    }
     if stats {
         statistics();
     }

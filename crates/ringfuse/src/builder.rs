@@ -117,7 +117,16 @@ impl Mount {
     /// If the mount cannot be made, the kernel and the filesystem do not agree, or the threads cannot be had. Nothing
     /// stays mounted then.
     pub fn spawn<F: Filesystem + Send + Sync>(self, filesystem: F) -> Result<Session, Error> {
-        Launch::prepare(self.0, &filesystem)?.spawn(Arc::new(filesystem))
+        self.spawn_shared(Arc::new(filesystem))
+    }
+
+    /// As [`Mount::spawn`], for a filesystem that the caller keeps a hand on.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn spawn_shared<F: Filesystem + Send + Sync>(self, filesystem: Arc<F>) -> Result<Session, Error> {
+        Launch::prepare(self.0, &*filesystem)?.spawn(filesystem)
     }
 
     /// Mounts, and serves until the mount is gone.

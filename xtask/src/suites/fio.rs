@@ -4,8 +4,12 @@ use super::case::{Env, Failure, Outcome, check};
 use super::{Case, Scale, Stage, Suite, first_line};
 use crate::run::Done;
 
-pub(super) const SUITE: Suite =
-    Suite { name: "fio", what: "writing and verifying checksums, by many ways of I/O (Debian: fio)", cases, run };
+pub(super) const SUITE: Suite = Suite {
+    name: "fio",
+    what: "writing and verifying checksums, by many ways of I/O (Debian: fio)",
+    cases,
+    run,
+};
 
 const CASES: [(&str, &[&str]); 14] = [
     ("sync-write", &["--ioengine=sync", "--rw=write", "--bs=128k"]),

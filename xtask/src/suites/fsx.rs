@@ -22,7 +22,11 @@ struct Mix {
 }
 
 const MIXES: [Mix; 7] = [
-    Mix { name: "plain", share: 1, config: "flen = 262144\n[weights]\nmapread = 0\nmapwrite = 0\nclose_open = 1\n" },
+    Mix {
+        name: "plain",
+        share: 1,
+        config: "flen = 262144\n[weights]\nmapread = 0\nmapwrite = 0\nclose_open = 1\n",
+    },
     Mix {
         name: "mmap",
         share: 1,
@@ -99,12 +103,14 @@ fn run(env: &Env, case: &str) -> Outcome {
     if status.success() {
         return Ok(());
     }
-    let unsupported = told.lines().find(|line| {
-        ["EOPNOTSUPP", "ENOSYS", "not support"].iter().any(|word| line.contains(word))
-    });
+    let unsupported = told
+        .lines()
+        .find(|line| ["EOPNOTSUPP", "ENOSYS", "not support"].iter().any(|word| line.contains(word)));
     if let Some(line) = unsupported {
         return Err(Failure::Skipped(line.to_owned()));
     }
-    let why = told.lines().find(|line| line.contains("miscompare") || line.contains("panicked") || line.contains("rror"));
+    let why = told
+        .lines()
+        .find(|line| line.contains("miscompare") || line.contains("panicked") || line.contains("rror"));
     check(false, || format!("fsx ended with {status}: {}", why.unwrap_or_default()))
 }

@@ -28,14 +28,15 @@ use clap::{Args, ValueEnum};
 use crate::machine;
 use crate::run::{Done, cargo, run, target};
 
-pub(crate) use case::{Options as CaseOptions, run as case};
 use case::{Env, Outcome};
+pub(crate) use case::{Options as CaseOptions, run as case};
 use place::{Native, Place};
 use server::Way;
 pub(crate) use tools::tools;
 
 /// All suites.
-const SUITES: [Suite; 6] = [posix::SUITE, pjdfstest::SUITE, fsx::SUITE, stress::SUITE, fio::SUITE, apps::SUITE];
+const SUITES: [Suite; 6] =
+    [posix::SUITE, pjdfstest::SUITE, fsx::SUITE, stress::SUITE, fio::SUITE, apps::SUITE];
 
 /// A set of cases.
 struct Suite {
@@ -224,7 +225,8 @@ impl Stage {
     fn folder(&self, name: &str) -> Done<PathBuf> {
         let path = self.root.join(name);
         if path.exists() {
-            fs::remove_dir_all(&path).map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
+            fs::remove_dir_all(&path)
+                .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
         }
         fs::create_dir_all(&path).map_err(|error| format!("cannot create {}: {error}", path.display()))?;
         Ok(path)
@@ -266,14 +268,18 @@ fn prepare(options: &Options) -> Done {
         tools::postgres()?;
     }
     tools()?;
+    println!("building the filesystems (a minute, the first time)");
     let release = options.release.then_some("--release");
-    run(cargo().args(["build", "--quiet", "--package", "ringfuse-cli", "--package", "ringfuse-kit"]).args(release))
+    run(cargo()
+        .args(["build", "--quiet", "--package", "ringfuse-cli", "--package", "ringfuse-kit"])
+        .args(release))
 }
 
 impl Stage {
     /// Mounts it, and copies the programs there.
     fn set_up(&self, options: &Options) -> Done {
-        fs::create_dir_all(&self.root).map_err(|error| format!("cannot create {}: {error}", self.root.display()))?;
+        fs::create_dir_all(&self.root)
+            .map_err(|error| format!("cannot create {}: {error}", self.root.display()))?;
         run(std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "mode=755", "conformance"])
             .arg(&self.root))?;
@@ -284,7 +290,8 @@ impl Stage {
             [(&built, "ringfuse"), (&built, "posix-suite"), (&installed, "fsx"), (&installed, "pjdfstest")];
         for (folder, name) in copied {
             let from = folder.join(name);
-            fs::copy(&from, self.program(name)).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+            fs::copy(&from, self.program(name))
+                .map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
         }
         Ok(())
     }

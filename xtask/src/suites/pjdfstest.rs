@@ -33,7 +33,8 @@ allow_remount = true
 fn cases(stage: &Stage, _: Scale) -> Done<Vec<Case>> {
     let dir = stage.folder("list")?;
     let config = dir.join("config.toml");
-    fs::write(&config, CONFIG.replace("true", "false") + "naptime = 0.0\n").map_err(|error| error.to_string())?;
+    fs::write(&config, CONFIG.replace("true", "false") + "naptime = 0.0\n")
+        .map_err(|error| error.to_string())?;
     let output = Command::new(stage.program("pjdfstest"))
         .args(["-c", text(&config), "-p", text(&dir)])
         .output()
@@ -85,4 +86,24 @@ fn mount_without_helper(scratch: &Path) -> Outcome<std::path::PathBuf> {
     fs::write(&program, "#!/bin/sh\nPATH=${PATH#*:}\nexec mount -i \"$@\"\n")?;
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::result;
+
+    #[test]
+    fn results_are_told_from_reasons() {
+        assert_eq!(
+            result("chmod::change_perm::fifo                ok"),
+            Some(("chmod::change_perm::fifo", "ok"))
+        );
+        assert_eq!(
+            result("link::link_count_max               skipped"),
+            Some(("link::link_count_max", "skipped"))
+        );
+        assert_eq!(result("\tCannot get value for LINK_MAX: filesystem limit is unknown"), None);
+        assert_eq!(result("Summary: 0 failed, 1 skipped, 0 passed"), None);
+        assert_eq!(result(""), None);
+    }
 }

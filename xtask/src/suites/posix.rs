@@ -6,8 +6,12 @@ use super::case::{Env, Failure, Outcome, SKIPPED};
 use super::{Case, Scale, Stage, Suite};
 use crate::run::Done;
 
-pub(super) const SUITE: Suite =
-    Suite { name: "posix", what: "POSIX and Linux semantics, one rule a case (crates/ringfuse-kit)", cases, run };
+pub(super) const SUITE: Suite = Suite {
+    name: "posix",
+    what: "POSIX and Linux semantics, one rule a case (crates/ringfuse-kit)",
+    cases,
+    run,
+};
 
 fn cases(stage: &Stage, _: Scale) -> Done<Vec<Case>> {
     let program = stage.program("posix-suite");

@@ -107,7 +107,10 @@ impl Report {
 
     pub(super) fn print(&self) {
         let label = self.runs.iter().map(|run| run.label.len()).max().unwrap_or_default().max(5);
-        println!("\n{:<10} {:<label$} {:>7} {:>7} {:>8} {:>8}", "suite", "where", "passed", "failed", "skipped", "seconds");
+        println!(
+            "\n{:<10} {:<label$} {:>7} {:>7} {:>8} {:>8}",
+            "suite", "where", "passed", "failed", "skipped", "seconds"
+        );
         for run in &self.runs {
             let [suite, place, passed, failed, skipped, took] = run.columns();
             let broken = if run.broken.is_some() { "  did not run to its end" } else { "" };
@@ -139,7 +142,8 @@ impl Report {
             let broken = run.broken.as_deref().unwrap_or_default().replace(['\t', '\n'], " ");
             let _ = writeln!(summary, "{}\t{broken}", run.columns().join("\t"));
             for Row { case, verdict, took } in &run.rows {
-                let (word, took, why) = (verdict.word(), took.as_secs_f64(), verdict.why().replace('\t', " "));
+                let (word, took, why) =
+                    (verdict.word(), took.as_secs_f64(), verdict.why().replace('\t', " "));
                 let _ = writeln!(cases, "{}\t{}\t{case}\t{word}\t{took:.3}\t{why}", run.suite, run.label);
             }
         }
@@ -157,13 +161,70 @@ impl Report {
         let worse: usize = self
             .pairs()
             .map(|(ours, native)| {
-                ours.differences(native).iter().filter(|(row, _)| matches!(row.verdict, Verdict::Failed(_))).count()
+                ours.differences(native)
+                    .iter()
+                    .filter(|(row, _)| matches!(row.verdict, Verdict::Failed(_)))
+                    .count()
             })
             .sum();
         match (broken, worse) {
             (0, 0) => Ok(()),
             (0, _) => Err(format!("{worse} cases fail that do not fail natively")),
-            _ => Err(format!("{broken} runs of suites did not come to their end; {worse} cases fail that do not fail natively")),
+            _ => Err(format!(
+                "{broken} runs of suites did not come to their end; {worse} cases fail that do not fail natively"
+            )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(place: &Place, verdicts: [Verdict; 3]) -> Run {
+        let mut run = Run::new("suite", place);
+        for (case, verdict) in ["one", "two", "three"].into_iter().zip(verdicts) {
+            run.rows.push(Row { case: case.to_owned(), verdict, took: Duration::ZERO });
+        }
+        run
+    }
+
+    fn report(native: [Verdict; 3], ours: [Verdict; 3]) -> Report {
+        let native = run(&Place::native(Native::Ext4), native);
+        Report { runs: vec![native, run(&Place::second(Native::Ext4), ours)] }
+    }
+
+    fn failed() -> Verdict {
+        Verdict::Failed("first\nwhy".to_owned())
+    }
+
+    #[test]
+    fn what_fails_natively_too_is_no_difference() {
+        let report =
+            report([Verdict::Passed, failed(), failed()], [Verdict::Passed, failed(), Verdict::Passed]);
+        assert!(report.verdict().is_ok());
+        let (ours, native) = report.pairs().next().expect("they are compared");
+        let differences = ours.differences(native);
+        assert_eq!(differences.len(), 1);
+        assert_eq!((differences[0].0.case.as_str(), differences[0].1), ("three", "failed"));
+    }
+
+    #[test]
+    fn what_fails_here_only_is_bad() {
+        let skipped = || Verdict::Skipped("why".to_owned());
+        for native in [Verdict::Passed, skipped()] {
+            let report =
+                report([native, Verdict::Passed, Verdict::Passed], [failed(), skipped(), Verdict::Passed]);
+            assert!(report.verdict().unwrap_err().starts_with("1 cases"));
+        }
+    }
+
+    #[test]
+    fn a_run_that_did_not_come_to_its_end_is_bad() {
+        let three = || [Verdict::Passed, Verdict::Passed, Verdict::Passed];
+        let mut report = report(three(), three());
+        assert!(report.verdict().is_ok());
+        report.runs[0].broken = Some("why".to_owned());
+        assert!(report.verdict().is_err());
     }
 }

@@ -23,9 +23,12 @@ const SHOWN: usize = 8;
 /// Runs all suites in all places, prints and writes what came out, and fails if that is bad.
 pub(super) fn run_all(stage: &Stage, options: &Options, chosen: &[(&Suite, Vec<&str>)]) -> Done {
     let logs = results().join("logs");
-    // Those of an earlier run would pass for this one's.
-    let _ = fs::remove_dir_all(&logs);
     fs::create_dir_all(&logs).map_err(|error| format!("cannot create {}: {error}", logs.display()))?;
+    let lock = File::create(results().join("lock")).map_err(|error| error.to_string())?;
+    lock.try_lock().map_err(|_| format!("another run writes to {}: wait for it", results().display()))?;
+    // Logs of an earlier run would pass for this one's.
+    let emptied = fs::remove_dir_all(&logs).and_then(|()| fs::create_dir(&logs));
+    emptied.map_err(|error| format!("cannot empty {}: {error}", logs.display()))?;
     let places = options.places();
     let mut report = Report::default();
     for (suite, texts) in chosen {
@@ -35,7 +38,9 @@ pub(super) fn run_all(stage: &Stage, options: &Options, chosen: &[(&Suite, Vec<&
             let start = Instant::now();
             let mut run = Run::new(suite.name, place);
             match &cases {
-                Ok(cases) => Runner { stage, suite, scale: options.scale, log, run: &mut run }.run(place, cases),
+                Ok(cases) => {
+                    Runner { stage, suite, scale: options.scale, log, run: &mut run }.run(place, cases)
+                }
                 Err(error) => run.broken = Some(error.clone()),
             }
             run.took = start.elapsed();
@@ -59,10 +64,11 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     fn run(&mut self, place: &Place, cases: &[Case]) {
-        let outcome = place.open(self.stage, &self.log.with_added_extension("server.log")).and_then(|mut opened| {
-            self.cases(&mut opened, cases)?;
-            opened.close()
-        });
+        let outcome =
+            place.open(self.stage, &self.log.with_added_extension("server.log")).and_then(|mut opened| {
+                self.cases(&mut opened, cases)?;
+                opened.close()
+            });
         if let Err(error) = outcome {
             show(&format!("{} on {}: {error}", self.suite.name, place.label));
             self.run.broken = Some(error);
@@ -72,7 +78,13 @@ impl Runner<'_> {
     fn cases(&mut self, opened: &mut Opened, cases: &[Case]) -> Done {
         let mut timeouts = 0;
         for (at, case) in cases.iter().enumerate() {
-            progress(&format!("{} on {}, {at} of {}: {}", self.suite.name, self.run.label, cases.len(), case.name));
+            progress(&format!(
+                "{} on {}, {at} of {}: {}",
+                self.suite.name,
+                self.run.label,
+                cases.len(),
+                case.name
+            ));
             let row = self.case(&opened.dir, case)?;
             let hung = row.took >= case.limit;
             if let Verdict::Failed(reason) = &row.verdict {
@@ -135,7 +147,8 @@ impl Runner<'_> {
                 Verdict::Failed(format!("{tail}\nit ran into its limit of {:?}", case.limit))
             }
         };
-        writeln!(log, "==== {}: {} after {:.1} s\n", case.name, verdict.word(), took.as_secs_f64()).map_err(cannot)?;
+        writeln!(log, "==== {}: {} after {:.1} s\n", case.name, verdict.word(), took.as_secs_f64())
+            .map_err(cannot)?;
         Ok(Row { case: case.name.clone(), verdict, took })
     }
 }

@@ -148,3 +148,17 @@ fn connection(dir: &Path) -> Option<String> {
         (Path::new(at) == dir).then(|| device.split(':').nth(1).map(str::to_owned))?
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Way;
+
+    #[test]
+    fn a_silent_fallback_is_noticed() {
+        let ring = "/mnt: io_uring (it is there), 2 queues x 16 entries";
+        let fallback = "/mnt: /dev/fuse (io_uring is switched off), 2 queues x 16 entries";
+        assert!(Way::Ring.is_told_by(ring) && !Way::Ring.is_told_by(fallback));
+        assert!(Way::Device.is_told_by(fallback) && !Way::Device.is_told_by(ring));
+        assert!(!Way::Ring.is_told_by("") && !Way::Device.is_told_by(""));
+    }
+}

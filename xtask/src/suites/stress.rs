@@ -9,8 +9,12 @@ use super::case::{Env, Failure, Outcome, check};
 use super::{Case, Scale, Stage, Suite, first_line};
 use crate::run::Done;
 
-pub(super) const SUITE: Suite =
-    Suite { name: "stress", what: "stress-ng's filesystem stressors, verifying (Debian: stress-ng)", cases, run };
+pub(super) const SUITE: Suite = Suite {
+    name: "stress",
+    what: "stress-ng's filesystem stressors, verifying (Debian: stress-ng)",
+    cases,
+    run,
+};
 
 /// Those of the class that do not work in the directory that they are given.
 const ELSEWHERE: [&str; 5] = ["bind-mount", "binderfs", "dup", "eventfd", "procfs"];
@@ -57,7 +61,14 @@ fn run(env: &Env, case: &str) -> Outcome {
         .program("stress-ng")
         .arg("--temp-path")
         .arg(&env.dir)
-        .args([&format!("--{case}"), "2", "--timeout", &seconds(env.scale).to_string(), "--verify", "--oomable"])
+        .args([
+            &format!("--{case}"),
+            "2",
+            "--timeout",
+            &seconds(env.scale).to_string(),
+            "--verify",
+            "--oomable",
+        ])
         .args(sizes)
         .output()?;
     let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);

@@ -1,8 +1,9 @@
 //! Suites that are programs of others.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
+use crate::machine;
 use crate::run::{Done, cargo, run, target};
 
 /// Name and version: what a case checks depends on it.
@@ -47,18 +48,5 @@ pub(super) fn postgres_program(name: &str) -> Option<PathBuf> {
 
 /// Installs PostgreSQL unless it is there.
 pub(super) fn postgres() -> Done {
-    if postgres_program("initdb").is_some() {
-        return Ok(());
-    }
-    if !Path::new("/usr/bin/apt-get").exists() {
-        return Err("there is no apt-get: install PostgreSQL's server and contributed programs yourself".to_owned());
-    }
-    println!("installing postgresql");
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").stdout(Stdio::null());
-        apt
-    };
-    run(apt().arg("update"))?;
-    run(apt().args(["install", "-y", "--no-install-recommends", "postgresql"]))
+    if postgres_program("initdb").is_some() { Ok(()) } else { machine::apt_install(&["postgresql"]) }
 }

@@ -7,8 +7,8 @@
 //! Invariant: what a written page holds behind the end of the file is zero, so that a file that grows shows zeros.
 
 use std::collections::BTreeMap;
-use std::iter;
 use std::ops::Range;
+use std::{iter, mem, thread};
 
 use ringfuse::{Errno, Result};
 
@@ -76,7 +76,12 @@ impl Group {
     }
 
     fn is_empty(&self) -> bool {
-        self.reserved == 0 && self.written.iter().all(Option::is_none)
+        self.pages() == 0
+    }
+
+    /// How many pages are no holes.
+    fn pages(&self) -> u64 {
+        self.written.iter().flatten().count() as u64 + u64::from(self.reserved.count_ones())
     }
 
     /// How many holes the pages that `range` touches have.
@@ -246,7 +251,10 @@ impl Data {
             return Err(Errno::EFBIG);
         }
         if size <= self.size {
-            self.free(size..MAX_SIZE + 1);
+            let tail = self.groups.split_off(&size.div_ceil(GROUP_BYTES));
+            self.used.shrink(tail.values().map(|group| group.pages()).sum());
+            discard(tail);
+            self.free(size..size.next_multiple_of(GROUP_BYTES));
         }
         self.size = size;
         Ok(())
@@ -458,6 +466,23 @@ impl Data {
                 }
             }
         }
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        discard(mem::take(&mut self.groups));
+    }
+}
+
+/// Frees pages, if they are many by a thread of its own: a gigabyte takes some hundred milliseconds, in which a worker
+/// should serve others.
+fn discard(groups: BTreeMap<u64, Box<Group>>) {
+    /// 16 MiB.
+    const MANY: usize = 256;
+    if groups.len() > MANY {
+        // Without a thread they are freed here.
+        let _ = thread::Builder::new().name("free".into()).spawn(move || drop(groups));
     }
 }
 

@@ -70,11 +70,11 @@ impl MemFs {
         Entry::new(node.id, attr).entry_ttl(TTL).attr_ttl(self.attr_ttl(&attr)).generation(Generation(0))
     }
 
-    /// Tells the kernel of a node, once more.
+    /// Tells the kernel of a node that has a name, once more.
     fn known(&self, node: &Node) -> Result<Entry> {
         let mut meta = node.meta();
-        // A file handle may name a node that goes just now.
-        if !meta.is_used() {
+        // A file handle may name what was removed. If it were still open, the kernel would not ask.
+        if meta.nlink == 0 {
             return Err(Errno::ESTALE);
         }
         meta.lookups += 1;

@@ -28,8 +28,8 @@ pub(crate) struct Options {
     /// Passes the kernel's page cache by: each read and write comes here as it is made [-o direct]
     #[arg(long)]
     pub(super) direct: bool,
-    /// Keeps locks (fcntl, flock) here, as a filesystem shared by machines must, instead of leaving them to the kernel
-    /// [-o locks]
+    /// Keeps locks (fcntl, flock) here, as a filesystem shared by machines must, instead of leaving them to the kernel.
+    /// Who waits for one takes up a request of a queue, so that queues have 256 unless --depth says otherwise [-o locks]
     #[arg(long)]
     pub(super) locks: bool,
     /// Permissions of the root, in octal [-o mode=MODE]
@@ -49,7 +49,7 @@ impl Options {
     }
 
     /// How many requests a queue should be able to have in service, if it is not the library's default.
-    pub(crate) fn depth(&self) -> Option<usize> {
+    pub(crate) fn depth(&self) -> Option<u16> {
         // Who waits for a lock has one in service for as long.
         self.locks.then_some(256)
     }
@@ -67,11 +67,11 @@ impl OwnOptions for Options {
             _ => return self.set_value(name, value),
         };
         if value.is_some() {
-            return Err("takes no value".into());
+            return Err("it takes no value".into());
         }
         *flag = true;
         if self.writeback && self.direct {
-            return Err("is not possible: `writeback` and `direct` exclude each other".into());
+            return Err("`writeback` and `direct` exclude each other".into());
         }
         Ok(())
     }
@@ -79,8 +79,8 @@ impl OwnOptions for Options {
 
 impl Options {
     fn set_value(&mut self, name: &str, value: Option<&OsStr>) -> Result<(), String> {
-        let text = value.and_then(OsStr::to_str).ok_or("needs a value, as in NAME=VALUE")?;
-        let number = || text.parse::<u32>().map_err(|_| "needs a number".to_owned());
+        let text = value.and_then(OsStr::to_str).ok_or("it needs a value, as in NAME=VALUE")?;
+        let number = || text.parse::<u32>().map_err(|_| format!("`{text}` is no number"));
         match name {
             "size" => self.size = parse_size(text)?,
             "nr_inodes" => self.inodes = size::parse(text)?.max(1),

@@ -96,6 +96,8 @@ pub trait Filesystem: 'static {
     /// Changes attributes, those that are `Some`, and tells what they are then (`FUSE_SETATTR`: `chmod(2)`,
     /// `chown(2)`, `truncate(2)`, `utimensat(2)`).
     ///
+    /// One without any change is to clear setuid and setgid, as `chown(2)` without ids does; and so is one with `kill_suidgid`.
+    ///
     /// A new size below the old one drops data, one above it adds zeros. Without `default_permissions` it is up to
     /// the filesystem to check whether the caller may.
     async fn setattr(&self, rq: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
@@ -314,7 +316,10 @@ pub trait Filesystem: 'static {
 
     /// Takes or gives up a lock (`FUSE_SETLK`, `FUSE_SETLKW`; `fcntl(2)`, `flock(2)`). `EAGAIN` where another stands in the
     /// way, unless it is to be waited for: then the answer comes once the lock is had, or with `EINTR` once the
-    /// request is cancelled. Waiting holds one entry of the ring.
+    /// request is cancelled.
+    ///
+    /// Each that waits holds one entry of its queue. Should all of a queue's entries wait, an unlock by a program on the same CPU
+    /// cannot come through: bound the number of waiters (`ENOLCK` beyond), or raise [`Mount::depth`](crate::Mount::depth).
     async fn setlk(&self, rq: &Request<'_>, op: op::Setlk) -> Result<()> {
         let _ = (rq, op);
         Err(Errno::ENOSYS)

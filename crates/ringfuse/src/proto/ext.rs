@@ -11,7 +11,7 @@ use super::op::{Creation, SecurityContexts};
 const UNIT: usize = 8;
 
 /// Reads the blocks of an extension area. The second word of a block tells what it is: a number of security
-/// contexts, below `FUSE_MAX_NR_SECCTX`, or the type of an extension header from there on.
+/// contexts, up to `FUSE_MAX_NR_SECCTX`, or the type of an extension above it.
 pub(super) fn creation(mut area: &[u8], umask: u32) -> Result<Creation<'_>, Malformed> {
     let mut creation = Creation { umask, ..Creation::default() };
     while !area.is_empty() {

@@ -214,8 +214,7 @@ impl Control {
             let _ = rustix::io::read(&*self.nudge, &mut [0; 8]);
             let over = if on_ring { !ready.is_empty() && !self.read(&mut buf)? } else { !ready.is_empty() };
             if over {
-                self.end(serving);
-                return Ok(());
+                return self.end(serving);
             }
         }
     }
@@ -249,26 +248,31 @@ impl Control {
         let _ = self.links[0].letters.send(Letter::Message(bytes.to_vec()));
     }
 
-    /// The mount is gone: handlers are told, and given some time.
-    fn end(&self, mut serving: usize) {
+    /// The mount is gone: handlers are told, and given some time. An error if that was not enough for some.
+    fn end(&self, mut serving: usize) -> Result<(), Error> {
         self.shared.interrupts.interrupt_all();
         for link in &self.links {
             let _ = link.letters.send(Letter::End);
         }
         let deadline = Instant::now() + PATIENCE;
+        let mut outcome = Ok(());
         while serving > 0 {
             match self.reports.recv_deadline(deadline) {
-                Ok((_, Report::Served(_) | Report::Left)) => serving -= 1,
+                Ok((_, Report::Served(Ok(())) | Report::Left)) => serving -= 1,
+                Ok((worker, Report::Served(Err(why)))) => {
+                    serving -= 1;
+                    let what = format!("the mount is gone, but worker {worker} ended badly: {why}");
+                    outcome = outcome.and(Err(Error::new(ErrorKind::Session, what)));
+                }
                 Ok(_) => {}
                 Err(_) => {
-                    tracing::error!(
-                        workers = serving,
-                        "workers did not end in time: their threads are left behind"
-                    );
-                    return;
+                    let what =
+                        format!("the mount is gone, but {serving} workers are blocked, and left behind");
+                    return Err(Error::new(ErrorKind::Session, what).remedy("handlers must not block"));
                 }
             }
         }
+        outcome
     }
 
     /// All requests are answered: the filesystem's own end, then the workers'.
@@ -288,7 +292,7 @@ impl Control {
         if !aborted && let Err(error) = self.mounted.unmount(Unmount::Lazy) {
             tracing::error!("{error}");
         }
-        self.end(0);
+        let _ = self.end(0);
     }
 
     /// Nothing came of the session.

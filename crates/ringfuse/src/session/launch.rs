@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use compio_driver::ProactorBuilder;
@@ -161,7 +161,8 @@ impl Launch {
         let (started, finished, control) = supervise(control, workers)?;
         let info = wait_for_start(&started)?;
         let unmounter = Unmounter(mounted);
-        Ok(Session { info, shared, notifier, unmounter, finished, control: Some(control) })
+        let outcome = OnceLock::new();
+        Ok(Session { info, shared, notifier, unmounter, finished, outcome, control: Some(control) })
     }
 
     /// Serves on this thread, with one worker, until the mount is gone. `started` is called before the first request.

@@ -17,7 +17,7 @@ mod tasks;
 mod worker;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct Session {
     notifier: Notifier,
     unmounter: Unmounter,
     finished: flume::Receiver<Result<(), Error>>,
+    /// How the session ended, once that has been received.
+    outcome: OnceLock<Result<(), Error>>,
     control: Option<JoinHandle<()>>,
 }
 
@@ -108,20 +110,26 @@ impl Session {
     ///
     /// If the session ended for another reason than an unmount or an abort.
     pub fn join(mut self) -> Result<Stats, Error> {
-        let finished = self.finished.recv().unwrap_or(Ok(()));
+        let outcome = self.outcome.take().unwrap_or_else(|| self.finished.recv().unwrap_or(Ok(())));
         if let Some(control) = self.control.take() {
             let _ = control.join();
         }
-        finished.map(|()| self.shared.stats())
+        outcome.map(|()| self.shared.stats())
     }
 
-    /// Waits like [`Session::join`], but no longer than that; returns whether it is over.
+    /// Waits like [`Session::join`], but no longer than that; returns whether it is over. How it ended is for `join` to tell.
     pub fn wait(&self, timeout: Duration) -> bool {
-        self.finished.is_disconnected() || {
-            match self.finished.recv_timeout(timeout) {
-                Err(flume::RecvTimeoutError::Timeout) => false,
-                Ok(_) | Err(flume::RecvTimeoutError::Disconnected) => true,
+        if self.outcome.get().is_some() {
+            return true;
+        }
+        match self.finished.recv_timeout(timeout) {
+            Ok(outcome) => {
+                let _ = self.outcome.set(outcome);
+                true
             }
+            // Another thread may have received it just now, or the control thread is gone.
+            Err(flume::RecvTimeoutError::Timeout) => self.outcome.get().is_some(),
+            Err(flume::RecvTimeoutError::Disconnected) => true,
         }
     }
 }

@@ -48,6 +48,11 @@ impl Plan {
         depth: Option<usize>,
         max_write: Option<u32>,
     ) -> Result<Self, Error> {
+        for (value, what) in [(workers, "workers"), (depth, "entries a queue")] {
+            if value == Some(0) {
+                return Err(Error::new(ErrorKind::Options, format!("zero {what} can serve nothing")));
+            }
+        }
         let queues = possible_cpus().map_err(|error| {
             Error::new(ErrorKind::Io, "cannot count the CPUs of this machine").because(error)
         })?;

@@ -209,8 +209,8 @@ fn open<F, P>(
     service.shared.counters[service.worker].control.increment();
     let decoded = Message::from_device(&bytes, service.format).and_then(|message| decode(&message));
     match decoded {
-        Ok(Operation::Forget(forget)) => service.fs.forget(Forgets::one(forget)),
-        Ok(Operation::BatchForget(batch)) => service.fs.forget(Forgets::batch(batch)),
+        Ok(Operation::Forget(forget)) => service.forget(Forgets::one(forget)),
+        Ok(Operation::BatchForget(batch)) => service.forget(Forgets::batch(batch)),
         _ => {
             let (service, device) = (service.clone(), device.clone());
             executor.spawn(async move { serve_one(&bytes, &service, &device, layout).await }).detach();

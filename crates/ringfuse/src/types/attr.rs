@@ -337,7 +337,8 @@ impl Statx {
         self
     }
 
-    /// Adds attributes (`STATX_ATTR_*`): those that hold, and those that could.
+    /// Adds attributes (`STATX_ATTR_*`): those that hold, and those that could. Linux 6.18 takes them from the filesystem and
+    /// does not show them to programs.
     pub const fn attributes(mut self, attributes: u64, attributes_mask: u64) -> Self {
         self.attributes = attributes;
         self.attributes_mask = attributes_mask;

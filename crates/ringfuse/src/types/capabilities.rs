@@ -17,7 +17,7 @@ bitflags::bitflags! {
         const POSIX_LOCKS = abi::FUSE_POSIX_LOCKS;
         /// Never offered by today's kernels.
         const FILE_OPS = abi::FUSE_FILE_OPS;
-        /// Optional. `O_TRUNC` comes with `open`, which must then truncate; without it a `setattr` comes before.
+        /// Optional. `O_TRUNC` comes with `open`, which must then truncate; without it a `setattr` comes after. It reaches the filesystem before the kernel sees that the file is a running program, which is then truncated all the same.
         const ATOMIC_O_TRUNC = abi::FUSE_ATOMIC_O_TRUNC;
         /// Optional. The mount may be exported over NFS and opened by handle: `lookup` must serve `.` and `..`.
         const EXPORT_SUPPORT = abi::FUSE_EXPORT_SUPPORT;
@@ -43,7 +43,7 @@ bitflags::bitflags! {
         const READDIRPLUS_AUTO = abi::FUSE_READDIRPLUS_AUTO;
         /// Default. Direct I/O is split into requests that are in flight at once.
         const ASYNC_DIO = abi::FUSE_ASYNC_DIO;
-        /// Optional. Writes go to the page cache and reach the filesystem later. The kernel then owns size and modification time, reads on write-only handles, and writes with any handle. Not with [`PASSTHROUGH`](Self::PASSTHROUGH).
+        /// Optional. Writes go to the page cache and reach the filesystem later. The kernel then owns size and modification time, reads on write-only handles, and writes with any handle. Not with [`PASSTHROUGH`](Self::PASSTHROUGH), nor with a served `lseek`: the kernel does not write back before it asks for holes.
         const WRITEBACK_CACHE = abi::FUSE_WRITEBACK_CACHE;
         /// Information: `ENOSYS` to `open` means "no open needed, on the whole mount".
         const NO_OPEN_SUPPORT = abi::FUSE_NO_OPEN_SUPPORT;

@@ -3,10 +3,11 @@
 use ringfuse_abi as abi;
 
 use super::cases;
-use super::wire::{Case, HEADER, NODE, RingEntry, Want, case, device, name, node, operation, wire};
+use super::wire::{Case, HEADER, NODE, RingEntry, Want, case, device, header, name, node, operation, wire};
 use crate::proto::decode::{op_size, wants_no_reply};
+use crate::proto::message::in_header;
 use crate::proto::op::{Create, Creation, Lookup, Mkdir, Operation, SecurityContexts};
-use crate::proto::{Format, Malformed};
+use crate::proto::{Format, Malformed, Message};
 use crate::types::{Errno, NodeId, OpenFlags};
 
 /// Opcodes that the kernel's header knows and that are no operations, each with the reason.
@@ -63,6 +64,10 @@ fn opcodes_that_are_not_served_are_refused() {
             assert_eq!(op_size(opcode, Format { setxattr_ext }), None, "{opcode}: {why}");
         }
     }
+    // Nor are they decoded, where somebody made a message of one all the same.
+    let bytes = header(HEADER, 26, 1, 0);
+    let message = Message { header: in_header(&bytes).unwrap(), op: &[], payload: &[] };
+    assert_eq!(operation(Ok(message)), Err(Malformed::Opcode));
     assert_eq!(Malformed::Opcode.errno(), Errno::ENOSYS);
 }
 

@@ -1,12 +1,13 @@
 //! Replies as the kernel reads them. It takes a fixed-size reply of its exact length alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire::{STALE, node, wire};
 use crate::proto::encode::{Block, Copied, Events, IoctlResult, Offset, Reply, XattrLen, out_header};
 use crate::types::{
-    Attr, AttrReply, Entry, Fh, FileType, Generation, Lock, LockKind, Opened, Statfs, Statx, StatxReply,
-    Timestamp, Written,
+    Attr, AttrReply, BackingId, Entry, Fh, FileType, Generation, Lock, LockKind, Opened, Statfs, Statx,
+    StatxReply, Timestamp, Written,
 };
 
 /// Attributes of which each is another number.
@@ -170,6 +171,11 @@ pub(super) fn replies() -> Vec<(&'static str, Box<dyn Reply>, Vec<u8>)> {
         open_with(seven().stream(), 16),
         open_with(seven().no_flush(), 32),
         open_with(seven().direct_io().parallel_direct_writes(), 65),
+        (
+            "open_out of a backing file",
+            Box::new(seven().with_backing(BackingId::new(0x0102_0304), Arc::new(()))),
+            wire![u64 7, u32 128, i32 0x0102_0304],
+        ),
         ("entry_out and open_out", Box::new((some, open)), created),
         ("write_out", Box::new(Written::new(0x0102_0304)), wire![u32 0x0102_0304, u32 0]),
         ("statfs_out", Box::new(statfs), statfs_bytes),

@@ -41,6 +41,9 @@ fn a_message_cut_short_is_an_error() {
             let decoded = operation(device(&message[..len], case.format));
             let valid = len >= fixed && case.cuts.contains(&(len - fixed));
             assert_eq!(decoded.is_ok(), valid, "{title}, {len}: {decoded:?}");
+            if len < fixed {
+                assert_eq!(decoded, Err(Malformed::Truncated), "{title}, {len}");
+            }
             if len >= fixed {
                 let entry = RingEntry::of(&message[..len], case.op.len());
                 assert_eq!(operation(entry.message(case.format)), decoded, "{title}, {len}");

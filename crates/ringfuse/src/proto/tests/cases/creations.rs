@@ -16,6 +16,7 @@ struct Extension {
 
 const SELINUX: Context<'static> = (c"security.selinux", b"system_u:object_r:tmp_t:s0\0");
 const SMACK: Context<'static> = (c"security.SMACK64", b"_");
+const WHOLE: Context<'static> = (c"y", b"\0value");
 const BARE: Context<'static> = (c"x", b"");
 
 /// 8 bytes of header; then 8 of context, 17 of name, 27 of value, and 4 that fill up the last word.
@@ -53,14 +54,15 @@ fn extensions() -> Vec<Extension> {
         ),
         of("a group and a context", [group(), selinux()].concat(), gid, &[SELINUX]),
         of(
-            "two contexts, the first without padding",
+            "three contexts, the first without padding",
             wire![
-                u32 56, u32 2,
+                u32 72, u32 3,
+                u32 6, u32 0, bytes b"y\0", bytes b"\0value",
                 u32 1, u32 0, bytes b"security.SMACK64\0", bytes b"_", zero 6,
                 u32 0, u32 0, bytes b"x\0", zero 6,
             ],
             None,
-            &[SMACK, BARE],
+            &[WHOLE, SMACK, BARE],
         ),
         of("no groups", wire![u32 16, u32 32, u32 0, u32 0], None, &[]),
         of("more groups than one", wire![u32 24, u32 32, u32 3, u32 0x0000_2710, u32 2, u32 3], gid, &[]),
