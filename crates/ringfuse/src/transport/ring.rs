@@ -20,6 +20,12 @@ use crate::proto::encode::out_header;
 /// The most submissions that are staged before they are handed to the kernel.
 const MAX_STAGED: usize = 64;
 
+/// `IOSQE_FIXED_FILE`: the file is named by its place in the ring's table.
+const FIXED_FILE: u8 = 1;
+
+/// The device's place in the ring's table.
+const DEVICE: i32 = 0;
+
 /// Marks completions of the poll on the runtime's own descriptor.
 const RUNTIME: u64 = u64::MAX;
 
@@ -54,12 +60,12 @@ const _: () = assert!(align_of::<Sqe>() == align_of::<squeue::Entry128>());
 const _: () = assert!(std::mem::offset_of!(Sqe, cmd) == 48);
 
 impl Sqe {
-    fn command(fd: RawFd, cmd_op: u32, user_data: u64, cmd: abi::fuse_uring_cmd_req) -> Self {
+    fn command(cmd_op: u32, user_data: u64, cmd: abi::fuse_uring_cmd_req) -> Self {
         Self {
             opcode: opcode::UringCmd80::CODE,
-            flags: 0,
+            flags: FIXED_FILE,
             ioprio: 0,
-            fd,
+            fd: DEVICE,
             cmd_op,
             pad: 0,
             addr: 0,
@@ -122,7 +128,7 @@ pub(crate) struct Ring {
     /// The addresses of each `REGISTER`: the kernel reads them when it takes the command, which may be a while after
     /// it was staged.
     iovecs: RefCell<Box<[[libc::iovec; 2]]>>,
-    device: RawFd,
+    registered: Registered,
     runtime: RawFd,
     no_iowait: EnterFlags,
     /// How long the alarm runs. Boxed, for the kernel to read.
@@ -132,8 +138,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring on this thread for that many entries. `device` must stay open as long as the ring;
-    /// `runtime`'s readiness ends a wait.
+    /// Makes a ring on this thread for that many entries. `runtime`'s readiness ends a wait.
     pub(crate) fn new(device: BorrowedFd<'_>, runtime: BorrowedFd<'_>, entries: usize) -> io::Result<Self> {
         let staged = entries.clamp(2, MAX_STAGED).next_power_of_two();
         // Each entry has at most one completion outstanding, and the runtime's poll a few.
@@ -143,16 +148,19 @@ impl Ring {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .setup_cqsize(completions as u32)
+            .setup_no_sqarray()
             .dontfork()
             .build(staged as u32)?;
         let no_iowait =
             if uring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
         let null = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // The entries' commands name it by its place in the ring's own table, which spares a look-up too.
+        uring.submitter().register_files(&[device.as_raw_fd()])?;
         let ring = Self {
+            registered: Registered::new(uring.as_raw_fd()),
             uring: RefCell::new(uring),
             results: RefCell::new(vec![None; entries].into()),
             iovecs: RefCell::new(vec![[null; 2]; entries].into()),
-            device: device.as_raw_fd(),
             runtime: runtime.as_raw_fd(),
             no_iowait,
             alarm: Box::default(),
@@ -196,7 +204,7 @@ impl Ring {
             all[index].as_ptr()
         };
         let cmd = abi::fuse_uring_cmd_req { qid: queue, ..Default::default() };
-        let mut sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_REGISTER, index as u64, cmd);
+        let mut sqe = Sqe::command(abi::FUSE_IO_URING_CMD_REGISTER, index as u64, cmd);
         sqe.addr = place as u64;
         sqe.len = iovecs.len() as u32;
         slot.give_to_kernel();
@@ -218,7 +226,7 @@ impl Ring {
     ) -> io::Result<()> {
         let commit_id = Reply { unique, error, len }.write_to(slot);
         let cmd = abi::fuse_uring_cmd_req { qid: queue, commit_id, ..Default::default() };
-        let sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_COMMIT_AND_FETCH, index as u64, cmd);
+        let sqe = Sqe::command(abi::FUSE_IO_URING_CMD_COMMIT_AND_FETCH, index as u64, cmd);
         slot.give_to_kernel();
         // SAFETY: the command carries no address; the entry's, known since `register`, are covered as there.
         unsafe { self.push(sqe.into_entry()) }
@@ -228,7 +236,7 @@ impl Ring {
     /// held back until the ring would be ready go to `/dev/fuse` instead.
     pub(crate) fn lift_gate(&self) -> io::Result<()> {
         let cmd = abi::fuse_uring_cmd_req { qid: u16::MAX, ..Default::default() };
-        let sqe = Sqe::command(self.device, abi::FUSE_IO_URING_CMD_REGISTER, IGNORED, cmd);
+        let sqe = Sqe::command(abi::FUSE_IO_URING_CMD_REGISTER, IGNORED, cmd);
         // SAFETY: a null array of addresses of length zero; the kernel refuses it before it reads any.
         unsafe { self.push(sqe.into_entry()) }?;
         self.submit()
@@ -280,31 +288,28 @@ impl Ring {
     }
 
     fn enter(&self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
-        let mut uring = self.uring.borrow_mut();
-        uring.submission().sync();
-        let mut flags = EnterFlags::empty();
+        self.uring.borrow_mut().submission().sync();
+        let mut flags = self.registered.flags;
         if want > 0 {
             flags |= EnterFlags::GETEVENTS | self.no_iowait;
         }
         let staged = self.staged.get();
-        let entered = match timeout {
-            None => {
-                // SAFETY: no argument is passed, and what the submissions refer to is valid (`push`).
-                unsafe { uring.submitter().enter::<libc::sigset_t>(staged, want, flags.bits(), None) }
-            }
-            Some(timeout) => {
-                let timespec = Timespec::from(timeout);
+        let entered = match timeout.map(Timespec::from) {
+            // SAFETY: no argument is passed, and what the submissions refer to is valid (`push`).
+            None => unsafe {
+                enter(self.registered.fd, staged, want, flags, std::ptr::null::<SubmitArgs<'_, '_>>())
+            },
+            Some(timespec) => {
                 let args = SubmitArgs::new().timespec(&timespec);
-                let flags = flags | EnterFlags::EXT_ARG;
                 // SAFETY: the argument lives through the call; the rest as above.
-                unsafe { uring.submitter().enter(staged, want, flags.bits(), Some(&args)) }
+                unsafe { enter(self.registered.fd, staged, want, flags | EnterFlags::EXT_ARG, &args) }
             }
         };
         match entered {
-            Ok(taken) => self.staged.set(staged - (taken as u32).min(staged)),
+            Ok(taken) => self.staged.set(staged - taken.min(staged)),
             // Interrupted or timed out; what was staged has been taken all the same, or will be next time.
             Err(error) => {
-                self.staged.set(uring.submission().len() as u32);
+                self.staged.set(self.uring.borrow_mut().submission().len() as u32);
                 match error.raw_os_error() {
                     Some(libc::EINTR | libc::ETIME | libc::EAGAIN | libc::EBUSY) => {}
                     _ => return Err(error),
@@ -343,6 +348,49 @@ impl Ring {
         }
         Ok(drained)
     }
+}
+
+/// How this thread names its ring to the kernel: by an index that spares looking the descriptor up at each call, or by the
+/// descriptor.
+struct Registered {
+    fd: i32,
+    flags: EnterFlags,
+}
+
+impl Registered {
+    fn new(ring: RawFd) -> Self {
+        /// `struct io_uring_rsrc_update` of the kernel's header.
+        #[repr(C)]
+        struct Update {
+            offset: u32,
+            resv: u32,
+            data: u64,
+        }
+        const REGISTER_RING_FDS: libc::c_uint = 20;
+        let mut update = Update { offset: u32::MAX, resv: 0, data: ring as u64 };
+        // SAFETY: the call reads and writes one `Update`, which lives through it. The index is this thread's, which is the
+        // only one that enters the ring.
+        let done =
+            unsafe { libc::syscall(libc::SYS_io_uring_register, ring, REGISTER_RING_FDS, &mut update, 1) };
+        if done == 1 {
+            Self { fd: update.offset as i32, flags: EnterFlags::REGISTERED_RING }
+        } else {
+            Self { fd: ring, flags: EnterFlags::empty() }
+        }
+    }
+}
+
+/// `io_uring_enter(2)`.
+///
+/// # Safety
+///
+/// What the staged submissions refer to must be valid until they complete, and `arg` be null or, with `EXT_ARG`, valid for
+/// the call.
+unsafe fn enter<T>(ring: i32, submit: u32, want: u32, flags: EnterFlags, arg: *const T) -> io::Result<u32> {
+    let (flags, size) = (flags.bits(), if arg.is_null() { 0 } else { size_of::<T>() });
+    // SAFETY: promised by the caller.
+    let taken = unsafe { libc::syscall(libc::SYS_io_uring_enter, ring, submit, want, flags, arg, size) };
+    if taken < 0 { Err(io::Error::last_os_error()) } else { Ok(taken as u32) }
 }
 
 /// A reply as it is laid into an entry.
