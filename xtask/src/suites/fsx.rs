@@ -16,54 +16,80 @@ pub(super) const SUITE: Suite = Suite {
 
 struct Mix {
     name: &'static str,
-    config: &'static str,
     /// One operation of so many is run: those of large files take longer.
     share: u32,
+    /// Size of the file, and how often which operation is done. Reading, writing, truncating and both by mappings count
+    /// 10 where they are not named.
+    config: &'static str,
 }
 
 const MIXES: [Mix; 7] = [
     Mix {
         name: "plain",
         share: 1,
-        config: "flen = 262144\n[weights]\nmapread = 0\nmapwrite = 0\nclose_open = 1\n",
+        config: "
+            flen = 262144
+            weights = { mapread = 0, mapwrite = 0, close_open = 1 }",
     },
     Mix {
         name: "mmap",
         share: 1,
-        config: "flen = 262144\n[weights]\nmapread = 10\nmapwrite = 10\nread = 10\nwrite = 10\ntruncate = 4\n\
-                 fsync = 1\nfdatasync = 1\ninvalidate = 2\nposix_fadvise = 2\nclose_open = 2\n",
+        config: "
+            flen = 262144
+            weights.truncate = 4
+            weights.fsync = 1
+            weights.fdatasync = 1
+            weights.invalidate = 2
+            weights.posix_fadvise = 2
+            weights.close_open = 2",
     },
     // What is mapped is written back when the kernel likes.
     Mix {
         name: "lazy",
         share: 1,
-        config: "flen = 262144\nnomsyncafterwrite = true\n[weights]\nmapread = 5\nmapwrite = 10\nread = 10\n\
-                 write = 5\ntruncate = 4\nposix_fadvise = 1\nclose_open = 2\n",
+        config: "
+            flen = 262144
+            nomsyncafterwrite = true
+            weights = { mapread = 5, write = 5, truncate = 4, posix_fadvise = 1, close_open = 2 }",
     },
+    // At least a byte: fsx takes EINVAL for an allocation of nothing as one that is not supported.
     Mix {
         name: "alloc",
         share: 1,
-        config: "flen = 1048576\n[weights]\npunch_hole = 10\nposix_fallocate = 10\nread = 10\nwrite = 10\n\
-                 mapread = 5\nmapwrite = 5\ntruncate = 4\nfsync = 1\nclose_open = 2\n",
+        config: "
+            flen = 1048576
+            opsize = { min = 1, max = 65536, align = 1 }
+            weights.punch_hole = 10
+            weights.posix_fallocate = 10
+            weights.mapread = 5
+            weights.mapwrite = 5
+            weights.truncate = 4
+            weights.fsync = 1
+            weights.close_open = 2",
     },
     // Whole blocks, as direct I/O is made of.
     Mix {
         name: "aligned",
         share: 1,
-        config: "flen = 1048576\n[opsize]\nmax = 131072\nalign = 4096\n[weights]\nmapread = 0\nmapwrite = 0\n\
-                 read = 10\nwrite = 10\ntruncate = 2\npunch_hole = 2\nfsync = 1\nclose_open = 2\n",
+        config: "
+            flen = 1048576
+            opsize = { max = 131072, align = 4096 }
+            weights = { mapread = 0, mapwrite = 0, truncate = 2, punch_hole = 2, fsync = 1, close_open = 2 }",
     },
     Mix {
         name: "big",
         share: 20,
-        config: "flen = 67108864\n[opsize]\nmax = 4194304\n[weights]\nmapread = 2\nmapwrite = 2\nread = 10\n\
-                 write = 10\ntruncate = 2\nclose_open = 1\n",
+        config: "
+            flen = 67108864
+            opsize = { max = 4194304, align = 1 }
+            weights = { mapread = 2, mapwrite = 2, truncate = 2, close_open = 1 }",
     },
     Mix {
         name: "copy",
         share: 1,
-        config: "flen = 524288\n[weights]\ncopy_file_range = 10\nsendfile = 10\nread = 10\nwrite = 10\nmapread = 0\n\
-                 mapwrite = 0\ntruncate = 2\nclose_open = 2\n",
+        config: "
+            flen = 524288
+            weights = { copy_file_range = 10, sendfile = 10, mapread = 0, mapwrite = 0, truncate = 2, close_open = 2 }",
     },
 ];
 

@@ -16,10 +16,10 @@ mod posix;
 mod report;
 mod runner;
 mod server;
+mod stage;
 mod stress;
 mod tools;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use case::{Env, Outcome};
 pub(crate) use case::{Options as CaseOptions, run as case};
 use place::{Native, Place};
 use server::Way;
+use stage::Stage;
 pub(crate) use tools::tools;
 
 /// All suites.
@@ -210,29 +211,6 @@ impl Options {
     }
 }
 
-/// A folder on a tmpfs that only this run sees, and what is in it.
-struct Stage {
-    root: PathBuf,
-}
-
-impl Stage {
-    /// The programs, copied: a build meanwhile does not change them.
-    fn program(&self, name: &str) -> PathBuf {
-        self.root.join("bin").join(name)
-    }
-
-    /// An empty folder in it.
-    fn folder(&self, name: &str) -> Done<PathBuf> {
-        let path = self.root.join(name);
-        if path.exists() {
-            fs::remove_dir_all(&path)
-                .map_err(|error| format!("cannot remove {}: {error}", path.display()))?;
-        }
-        fs::create_dir_all(&path).map_err(|error| format!("cannot create {}: {error}", path.display()))?;
-        Ok(path)
-    }
-}
-
 /// Where results and logs go.
 fn results() -> PathBuf {
     target().join("conformance")
@@ -253,8 +231,7 @@ pub(crate) fn conformance(options: &Options) -> Done {
         return Err(namespace::enter());
     }
     namespace::settle()?;
-    let stage = Stage { root: PathBuf::from("/run/ringfuse-conformance") };
-    stage.set_up(options)?;
+    let stage = Stage::set_up(options.release)?;
     if options.list {
         return list(&stage, options, &chosen);
     }
@@ -275,34 +252,14 @@ fn prepare(options: &Options) -> Done {
         .args(release))
 }
 
-impl Stage {
-    /// Mounts it, and copies the programs there.
-    fn set_up(&self, options: &Options) -> Done {
-        fs::create_dir_all(&self.root)
-            .map_err(|error| format!("cannot create {}: {error}", self.root.display()))?;
-        run(std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "mode=755", "conformance"])
-            .arg(&self.root))?;
-        self.folder("bin")?;
-        let built = target().join(if options.release { "release" } else { "debug" });
-        let installed = tools::folder();
-        let copied =
-            [(&built, "ringfuse"), (&built, "posix-suite"), (&installed, "fsx"), (&installed, "pjdfstest")];
-        for (folder, name) in copied {
-            let from = folder.join(name);
-            fs::copy(&from, self.program(name))
-                .map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
-        }
-        Ok(())
-    }
-}
-
 /// The cases of a suite whose names contain one of the texts, if there are any.
 fn cases(stage: &Stage, scale: Scale, suite: &Suite, texts: &[&str]) -> Done<Vec<Case>> {
-    let mut cases = (suite.cases)(stage, scale).map_err(|error| format!("cannot list its cases: {error}"))?;
+    let name = suite.name;
+    let mut cases =
+        (suite.cases)(stage, scale).map_err(|error| format!("cannot list the cases of {name}: {error}"))?;
     cases.retain(|case| texts.is_empty() || texts.iter().any(|text| case.name.contains(text)));
     if cases.is_empty() {
-        return Err(format!("no case is named like {}", texts.join(" or ")));
+        return Err(format!("{name} has no such case; `conformance {name} --list` tells those that it has"));
     }
     Ok(cases)
 }

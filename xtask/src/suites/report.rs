@@ -167,13 +167,12 @@ impl Report {
                     .count()
             })
             .sum();
-        match (broken, worse) {
-            (0, 0) => Ok(()),
-            (0, _) => Err(format!("{worse} cases fail that do not fail natively")),
-            _ => Err(format!(
-                "{broken} runs of suites did not come to their end; {worse} cases fail that do not fail natively"
-            )),
+        if broken + worse == 0 {
+            return Ok(());
         }
+        Err(format!(
+            "{worse} case(s) fail that do not fail natively; {broken} run(s) of suites did not come to their end"
+        ))
     }
 }
 
@@ -215,7 +214,7 @@ mod tests {
         for native in [Verdict::Passed, skipped()] {
             let report =
                 report([native, Verdict::Passed, Verdict::Passed], [failed(), skipped(), Verdict::Passed]);
-            assert!(report.verdict().unwrap_err().starts_with("1 cases"));
+            assert!(report.verdict().unwrap_err().starts_with("1 case"));
         }
     }
 

@@ -29,20 +29,17 @@ pub(super) fn run_all(stage: &Stage, options: &Options, chosen: &[(&Suite, Vec<&
     // Logs of an earlier run would pass for this one's.
     let emptied = fs::remove_dir_all(&logs).and_then(|()| fs::create_dir(&logs));
     emptied.map_err(|error| format!("cannot empty {}: {error}", logs.display()))?;
+    let planned =
+        chosen.iter().map(|(suite, texts)| Ok((*suite, cases(stage, options.scale, suite, texts)?)));
+    let planned = planned.collect::<Done<Vec<_>>>()?;
     let places = options.places();
     let mut report = Report::default();
-    for (suite, texts) in chosen {
-        let cases = cases(stage, options.scale, suite, texts);
+    for (suite, cases) in &planned {
         for place in &places {
             let log = logs.join(format!("{}.{}", suite.name, file_name(&place.label)));
             let start = Instant::now();
             let mut run = Run::new(suite.name, place);
-            match &cases {
-                Ok(cases) => {
-                    Runner { stage, suite, scale: options.scale, log, run: &mut run }.run(place, cases)
-                }
-                Err(error) => run.broken = Some(error.clone()),
-            }
+            Runner { stage, suite, scale: options.scale, log, run: &mut run }.run(place, cases);
             run.took = start.elapsed();
             println!("{}", run.line());
             report.runs.push(run);

@@ -21,7 +21,7 @@ mod data;
 mod dir;
 mod files;
 mod flags;
-mod locks;
+pub(crate) mod locks;
 mod names;
 mod node;
 pub(crate) mod options;

@@ -1,7 +1,7 @@
 //! What all threads of a session share.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -25,7 +25,7 @@ pub(crate) struct Shared {
 /// Things that live as long as a file is open, by node and handle. A handle may be used for several opens.
 #[derive(Debug, Default)]
 struct Kept {
-    files: Mutex<HashMap<(NodeId, Fh), Vec<Keep>>>,
+    files: Mutex<HashMap<(NodeId, Fh), VecDeque<Keep>>>,
     /// How many there are, so that a mount without any need not look.
     count: AtomicUsize,
 }
@@ -53,7 +53,7 @@ impl Extras for Shared {
     fn opened(&self, node: NodeId, opened: &Opened) {
         if let Some(keep) = opened.keep() {
             let mut files = self.kept.files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.entry((node, opened.fh())).or_default().push(keep.clone());
+            files.entry((node, opened.fh())).or_default().push_back(keep.clone());
             self.kept.count.fetch_add(1, Ordering::Release);
         }
     }
@@ -64,7 +64,8 @@ impl Extras for Shared {
         }
         let mut files = self.kept.files.lock().unwrap_or_else(PoisonError::into_inner);
         let Entry::Occupied(mut file) = files.entry((node, fh)) else { return };
-        let keep = file.get_mut().pop();
+        // The oldest: a release comes late, when the next open with that handle may have been answered already.
+        let keep = file.get_mut().pop_front();
         if file.get().is_empty() {
             file.remove();
         }

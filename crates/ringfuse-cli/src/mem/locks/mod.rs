@@ -21,11 +21,11 @@ use std::task::{Poll, Waker};
 use ringfuse::{Errno, Fh, Lock, LockKind, LockOwner, NodeId, Result};
 
 use ranges::Ranges;
-pub(super) use ranges::Want;
+pub(crate) use ranges::Want;
 
 /// The locks of a mount.
 #[derive(Debug)]
-pub(super) struct Locks {
+pub(crate) struct Locks {
     state: Mutex<State>,
     /// How many may wait at once.
     waiters: AtomicUsize,
@@ -33,9 +33,9 @@ pub(super) struct Locks {
 
 /// A file, and which of its two independent sets of locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct File {
-    pub(super) node: NodeId,
-    pub(super) flock: bool,
+pub(crate) struct File {
+    pub(crate) node: NodeId,
+    pub(crate) flock: bool,
 }
 
 #[derive(Debug, Default)]
@@ -59,12 +59,12 @@ struct Waiter {
 }
 
 impl Locks {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { state: Mutex::default(), waiters: AtomicUsize::new(usize::MAX) }
     }
 
     /// Lets no more than that many wait at once; more get `ENOLCK`.
-    pub(super) fn limit_waiters(&self, limit: usize) {
+    pub(crate) fn limit_waiters(&self, limit: usize) {
         self.waiters.store(limit, Relaxed);
     }
 
@@ -73,7 +73,7 @@ impl Locks {
     }
 
     /// The lock that stands in the way of one, or none.
-    pub(super) fn test(&self, file: File, want: &Want) -> Lock {
+    pub(crate) fn test(&self, file: File, want: &Want) -> Lock {
         let state = self.state();
         let blocker = state.files.get(&file).and_then(|locks| locks.held.conflict(want));
         blocker.map_or(Lock::free(), |held| Lock::new(held.kind, held.start, held.end, held.pid))
@@ -84,8 +84,23 @@ impl Locks {
     /// # Errors
     ///
     /// `EAGAIN` where one does.
-    pub(super) fn set(&self, file: File, want: Want) -> Result<()> {
-        self.state().set(file, want)
+    pub(crate) fn set(&self, file: File, want: Want) -> Result<()> {
+        self.set_with(file, want, |_| Ok(()))
+    }
+
+    /// As [`Locks::set`], where another has a say, too: `grant` is asked for each lock that is about to be taken or given up,
+    /// once nobody here stands in the way.
+    ///
+    /// # Errors
+    ///
+    /// As there, and those of `grant`; the lock is not taken then.
+    pub(crate) fn set_with(
+        &self,
+        file: File,
+        want: Want,
+        mut grant: impl FnMut(&Want) -> Result<()>,
+    ) -> Result<()> {
+        self.state().set(file, want, &mut grant)
     }
 
     /// As [`Locks::set`], and waits as long as another lock stands in the way, or until `cancelled`.
@@ -94,11 +109,27 @@ impl Locks {
     ///
     /// `EINTR` if it is cancelled; `EDEADLK` if a holder waits for this owner, directly or by others; `ENOLCK` if too
     /// many wait.
-    pub(super) async fn wait(
+    pub(crate) async fn wait(
         &self,
         file: File,
         want: Want,
         cancelled: impl Future<Output = ()>,
+    ) -> Result<()> {
+        self.wait_with(file, want, cancelled, |_| Ok(())).await
+    }
+
+    /// As [`Locks::wait`], where another has a say as in [`Locks::set_with`]. Who waits looks again whenever `cancelled` has
+    /// it woken.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) async fn wait_with(
+        &self,
+        file: File,
+        want: Want,
+        cancelled: impl Future<Output = ()>,
+        mut grant: impl FnMut(&Want) -> Result<()>,
     ) -> Result<()> {
         let mut turn = Turn { locks: self, file, ticket: None };
         let mut cancelled = pin!(cancelled);
@@ -107,7 +138,7 @@ impl Locks {
                 return Poll::Ready(Err(Errno::EINTR));
             }
             let mut state = self.state();
-            match (state.set(file, want), turn.ticket) {
+            match (state.set(file, want, &mut grant), turn.ticket) {
                 (Err(Errno::EAGAIN), Some(ticket)) => {
                     state.wake_later(file, ticket, cx.waker());
                     Poll::Pending
@@ -125,18 +156,30 @@ impl Locks {
         .await
     }
 
-    /// Gives up all that an owner has locked of a file.
-    pub(super) fn release_owner(&self, file: File, owner: LockOwner) {
-        self.state().release(file, |want| want.owner == owner);
+    /// Gives up all that an owner has locked of a file, and returns what that was.
+    pub(crate) fn release_owner(&self, file: File, owner: LockOwner) -> Vec<Want> {
+        self.state().release(file, |want| want.owner == owner)
     }
 
-    /// Gives up all that was locked of a file by a handle.
-    pub(super) fn release_handle(&self, file: File, handle: Fh) {
-        self.state().release(file, |want| want.handle == handle);
+    /// Gives up all that was locked of a file by a handle, and returns what that was.
+    pub(crate) fn release_handle(&self, file: File, handle: Fh) -> Vec<Want> {
+        self.state().release(file, |want| want.handle == handle)
+    }
+
+    /// Whether an owner has locked anything of a file.
+    pub(crate) fn has(&self, file: File, owner: LockOwner) -> bool {
+        self.state().files.get(&file).is_some_and(|locks| locks.held.has(owner))
+    }
+
+    /// Has all who wait for a lock of a file look again.
+    pub(crate) fn wake(&self, file: File) {
+        if let Some(locks) = self.state().files.get(&file) {
+            locks.wake();
+        }
     }
 
     /// How many locks are held, and how many are waited for.
-    pub(super) fn count(&self) -> (usize, usize) {
+    pub(crate) fn count(&self) -> (usize, usize) {
         let state = self.state();
         (state.files.values().map(|locks| locks.held.len()).sum(), state.waiting)
     }
@@ -158,13 +201,23 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    fn set(&mut self, file: File, want: Want) -> Result<()> {
+    fn set(
+        &mut self,
+        file: File,
+        want: Want,
+        grant: &mut dyn FnMut(&Want) -> Result<()>,
+    ) -> Result<()> {
         let locks = self.files.entry(file).or_default();
         // A flock is not converted: what the open file has is given up first (flock(2)), also where it is not granted
         // another then. Otherwise two who share could never both ask for more.
-        let converted =
-            file.flock && locks.held.remove(|held| held.owner == want.owner && held.kind != want.kind);
-        let blocked = locks.held.conflict(&want).is_some();
+        let mine = |held: &Want| held.owner == want.owner && held.kind != want.kind;
+        let converted = if file.flock { locks.held.remove(mine) } else { Vec::new() };
+        for lost in &converted {
+            grant(&Want { kind: LockKind::Unlock, ..*lost })?;
+        }
+        let converted = !converted.is_empty();
+        let granted = if locks.held.conflict(&want).is_some() { Err(Errno::EAGAIN) } else { grant(&want) };
+        let blocked = granted.is_err();
         if !blocked {
             locks.held.set(want);
         }
@@ -172,16 +225,19 @@ impl State {
             locks.wake();
         }
         self.tidy(file);
-        if blocked { Err(Errno::EAGAIN) } else { Ok(()) }
+        granted
     }
 
-    fn release(&mut self, file: File, whose: impl Fn(&Want) -> bool) {
-        if let Some(locks) = self.files.get_mut(&file)
-            && locks.held.remove(whose)
-        {
-            locks.wake();
+    fn release(&mut self, file: File, whose: impl Fn(&Want) -> bool) -> Vec<Want> {
+        let mut released = Vec::new();
+        if let Some(locks) = self.files.get_mut(&file) {
+            released = locks.held.remove(whose);
+            if !released.is_empty() {
+                locks.wake();
+            }
         }
         self.tidy(file);
+        released
     }
 
     /// Forgets a file that has no locks.

@@ -4,17 +4,17 @@ use ringfuse::{Fh, Lock, LockKind, LockOwner};
 
 /// A lock that is wanted or held: who, what, and from where to where, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::mem) struct Want {
-    pub(in crate::mem) owner: LockOwner,
-    pub(in crate::mem) handle: Fh,
-    pub(in crate::mem) kind: LockKind,
-    pub(in crate::mem) start: u64,
-    pub(in crate::mem) end: u64,
-    pub(in crate::mem) pid: u32,
+pub(crate) struct Want {
+    pub(crate) owner: LockOwner,
+    pub(crate) handle: Fh,
+    pub(crate) kind: LockKind,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) pid: u32,
 }
 
 impl Want {
-    pub(in crate::mem) fn new(owner: LockOwner, handle: Fh, lock: Lock) -> Self {
+    pub(crate) fn new(owner: LockOwner, handle: Fh, lock: Lock) -> Self {
         Self { owner, handle, kind: lock.kind, start: lock.start, end: lock.end, pid: lock.pid }
     }
 
@@ -84,11 +84,14 @@ impl Ranges {
         self.0.push(want);
     }
 
-    /// Gives up locks, and tells whether there were any.
-    pub(super) fn remove(&mut self, which: impl Fn(&Want) -> bool) -> bool {
-        let before = self.len();
-        self.0.retain(|held| !which(held));
-        self.len() != before
+    /// Gives up locks, and returns those that there were.
+    pub(super) fn remove(&mut self, which: impl Fn(&Want) -> bool) -> Vec<Want> {
+        self.0.extract_if(.., |held| which(held)).collect()
+    }
+
+    /// Whether an owner has any.
+    pub(super) fn has(&self, owner: LockOwner) -> bool {
+        self.0.iter().any(|held| held.owner == owner)
     }
 }
 
@@ -135,7 +138,8 @@ mod tests {
         assert_eq!(ranges.conflict(&want(1, Write, 0, 4)), None);
         assert_eq!(ranges.conflict(&want(1, Write, 0, 5)).unwrap().pid, 2);
         assert_eq!(ranges.conflict(&want(3, Unlock, 0, 20)), None);
-        assert!(ranges.remove(|held| held.owner == LockOwner(1)));
+        assert_eq!(ranges.remove(|held| held.owner == LockOwner(1)).len(), 1);
+        assert!(!ranges.has(LockOwner(1)) && ranges.has(LockOwner(2)));
         assert_eq!(ranges.conflict(&want(3, Write, 0, 4)), None);
     }
 

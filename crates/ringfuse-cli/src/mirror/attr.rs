@@ -1,0 +1,173 @@
+//! Attributes: how the source's are shown, and how they are changed.
+//!
+//! They are read by `statx(2)` on a descriptor, and shown as they are, but for the inode number on a second filesystem
+//! (see [`super::source`]) and the owner under `--squash`.
+//!
+//! A change goes to the descriptor too, never to a name. A mode is set as the kernel says: it has left out the setgid bit
+//! where the caller may not set it, so that it is not ours to drop. Whether a truncation or a new owner clears setuid and
+//! setgid is for the source's filesystem to see to, without `CAP_FSETID` where the caller has none.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ringfuse::{Attr, AttrReply, Entry, Errno, FileType, Result, SetTime, Statfs, StatxReply, Timestamp, op};
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, Uid, chmodat, chownat, ftruncate, statx,
+    utimensat,
+};
+
+use super::Core;
+use super::ident::clearing_setid;
+use super::node::{Node, Seen};
+use super::source::{MASK, dev, number, stat};
+use crate::sys;
+
+fn time(stamp: rustix::fs::StatxTimestamp) -> Timestamp {
+    Timestamp::new(stamp.tv_sec, stamp.tv_nsec)
+}
+
+/// What changes with the content.
+pub(super) fn seen(stat: &Statx) -> Seen {
+    let (mtime, ctime) = (stat.stx_mtime, stat.stx_ctime);
+    (stat.stx_size, (mtime.tv_sec, mtime.tv_nsec), (ctime.tv_sec, ctime.tv_nsec))
+}
+
+/// The caller has no `CAP_FSETID`, as far as we know.
+pub(super) fn unprivileged(uid: Option<u32>) -> bool {
+    uid.is_some_and(|uid| uid != 0)
+}
+
+fn timespec(time: Option<SetTime>) -> Timespec {
+    let (tv_sec, tv_nsec) = match time {
+        None => (0, rustix::fs::UTIME_OMIT),
+        Some(SetTime::Now) => (0, rustix::fs::UTIME_NOW),
+        Some(SetTime::At(at)) => (at.secs, at.nanos.into()),
+    };
+    Timespec { tv_sec, tv_nsec }
+}
+
+impl Core {
+    /// The attributes as they are shown.
+    pub(super) fn attr(&self, stat: &Statx) -> Attr {
+        let kind = FileType::from_mode(stat.stx_mode.into()).unwrap_or(FileType::Regular);
+        let mut attr = Attr::new(self.source.ino(dev(stat), stat.stx_ino), kind);
+        attr.mode = stat.stx_mode.into();
+        attr.nlink = stat.stx_nlink;
+        (attr.uid, attr.gid) = match self.options.squash {
+            Some(squash) => (squash.uid, squash.gid),
+            None => (stat.stx_uid, stat.stx_gid),
+        };
+        attr.size = stat.stx_size;
+        attr.blocks = stat.stx_blocks;
+        attr.blksize = stat.stx_blksize;
+        attr.rdev = Attr::encode_dev(stat.stx_rdev_major, stat.stx_rdev_minor);
+        attr.atime = time(stat.stx_atime);
+        attr.mtime = time(stat.stx_mtime);
+        attr.ctime = time(stat.stx_ctime);
+        attr
+    }
+
+    /// The answer of a lookup.
+    pub(super) fn entry(&self, node: &Node, stat: &Statx) -> Entry {
+        Entry::new(node.id, self.attr(stat)).ttl(self.ttl)
+    }
+
+    fn reply(&self, stat: &Statx) -> AttrReply {
+        AttrReply::new(self.attr(stat)).ttl(self.ttl)
+    }
+
+    /// Serves `getattr` by a descriptor of the node.
+    pub(super) fn getattr(&self, fd: impl AsFd) -> Result<AttrReply> {
+        Ok(self.reply(&stat(fd)?))
+    }
+
+    /// Serves `statx` by a descriptor of the node.
+    pub(super) fn statx(&self, fd: impl AsFd, flags: u32, mask: u32) -> Result<StatxReply> {
+        let sync = AtFlags::STATX_FORCE_SYNC | AtFlags::STATX_DONT_SYNC;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_truncate(flags) & sync;
+        // All that there is a place for; what the kernel did not ask for it may find useful later.
+        let wanted = StatxFlags::from_bits_truncate(mask) & (StatxFlags::BASIC_STATS | StatxFlags::BTIME) | MASK;
+        let stat = statx(fd, c"", flags, wanted)?;
+        let mut reply = ringfuse::Statx::from(self.attr(&stat))
+            .attributes(stat.stx_attributes.bits(), stat.stx_attributes_mask.bits());
+        reply.mask = stat.stx_mask & StatxFlags::BASIC_STATS.bits();
+        if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
+            reply = reply.btime(time(stat.stx_btime));
+        }
+        Ok(StatxReply::new(reply).ttl(self.ttl))
+    }
+
+    /// Serves `setattr`. `file` is the open file through which it is done, if there is one.
+    pub(super) fn setattr(
+        &self,
+        fd: &OwnedFd,
+        file: Option<&OwnedFd>,
+        op: &op::Setattr,
+        uid: Option<u32>,
+    ) -> Result<AttrReply> {
+        if op.uid.is_some() || op.gid.is_some() {
+            self.chown(fd, op, unprivileged(uid))?;
+        }
+        if let Some(mode) = op.mode {
+            self.chmod(fd, mode)?;
+        }
+        if let Some(size) = op.size {
+            let len = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
+            clearing_setid(op.kill_suidgid, || match file {
+                Some(file) => match ftruncate(file, size) {
+                    // It is not open for writing.
+                    Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => self.truncate(fd, len),
+                    result => Ok(result?),
+                },
+                None => self.truncate(fd, len),
+            })?;
+        }
+        if op.atime.is_some() || op.mtime.is_some() {
+            let times =
+                Timestamps { last_access: timespec(op.atime), last_modification: timespec(op.mtime) };
+            utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?;
+        }
+        self.getattr(fd)
+    }
+
+    fn truncate(&self, fd: &OwnedFd, len: i64) -> std::io::Result<()> {
+        let path = CString::new(format!("/proc/self/fd/{}", number(fd)))?;
+        sys::truncate(&path, len)
+    }
+
+    /// Sets the permissions of an inode.
+    pub(super) fn chmod(&self, fd: &OwnedFd, mode: u32) -> Result<()> {
+        let mode = Mode::from_raw_mode(mode & 0o7777);
+        Ok(chmodat(&self.source.fds, number(fd).as_str(), mode, AtFlags::empty()).map_err(std::io::Error::from)?)
+    }
+
+    fn chown(&self, fd: &OwnedFd, op: &op::Setattr, unprivileged: bool) -> Result<()> {
+        if let Some(squash) = self.options.squash {
+            // They are all one's own; nothing can be given away.
+            let same = op.uid.is_none_or(|uid| uid == squash.uid) && op.gid.is_none_or(|gid| gid == squash.gid);
+            return if same { Ok(()) } else { Err(Errno::EPERM) };
+        }
+        let (uid, gid) = (op.uid.map(Uid::from_raw), op.gid.map(Gid::from_raw));
+        Ok(clearing_setid(unprivileged, || Ok(chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?))?)
+    }
+
+    /// Serves `statfs` by a descriptor of the node it was asked on.
+    pub(super) fn statfs(&self, fd: impl AsFd) -> Result<Statfs> {
+        let from = rustix::fs::fstatfs(fd).map_err(std::io::Error::from)?;
+        let mut statfs = Statfs::default();
+        statfs.blocks = from.f_blocks;
+        statfs.bfree = from.f_bfree;
+        statfs.bavail = from.f_bavail;
+        statfs.files = from.f_files;
+        statfs.ffree = from.f_ffree;
+        statfs.bsize = from.f_bsize as u32;
+        statfs.namelen = from.f_namelen as u32;
+        statfs.frsize = from.f_frsize as u32;
+        Ok(statfs)
+    }
+
+    /// Opens a regular file or directory from a descriptor of it.
+    pub(super) fn reopen(&self, fd: &OwnedFd, flags: OFlags) -> Result<OwnedFd> {
+        Ok(self.with_room(|| self.source.reopen(fd, flags))?)
+    }
+}
