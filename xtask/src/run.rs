@@ -49,9 +49,17 @@ pub(crate) fn tests(unit: bool, filter: Option<&str>) -> Done {
     machine::set_up()?;
     // The programs that tests start.
     run(cargo().args(["build", "--workspace"]))?;
-    crate::suites::tools()?;
     run(cargo().args(["test", "--workspace"]).args(filter))?;
-    if filter.is_none() { mounts() } else { Ok(()) }
+    if filter.is_some() {
+        return Ok(());
+    }
+    mounts()?;
+    // Real programs and suites of others on `ringfuse mem`, compared with tmpfs, over both transports.
+    for suites in [&["posix", "pjdfstest", "fsx", "fio", "apps"][..], &["posix", "--workers", "1"]] {
+        let this = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
+        run(Command::new(this).args(["conformance", "--fs", "mem"]).args(suites))?;
+    }
+    Ok(())
 }
 
 /// Runs the tests of mounting and unmounting alone: in a mount namespace of their own, with a device node that ordinary

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfuse::{Mount, MountOptions, Transport};
 
 use crate::failure::Failure;
-use crate::{mem, size};
+use crate::{mem, mirror, size};
 
 /// Filesystems served by ringfuse: FUSE over io_uring where the kernel has it, over /dev/fuse elsewhere.
 ///
@@ -49,6 +49,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         options: mem::options::Options,
     },
+    /// A directory, shown once more at another place: everything Linux can do with it, with the same results
+    #[command(after_help = MIRROR_HELP)]
+    Mirror {
+        /// Its own, the source first.
+        #[command(flatten)]
+        options: mirror::options::Options,
+        /// Those of all filesystems.
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 const MEM_HELP: &str = "\
@@ -61,6 +71,17 @@ Examples:
       small writes collected by the kernel; fails where there is no io_uring for FUSE
   RINGFUSE_LOG=debug ringfuse mem /mnt/x --stats -o size=64M,noatime
       tells what it does, and at the end what it did";
+
+const MIRROR_HELP: &str = "\
+Examples:
+  ringfuse mirror /srv/data /mnt/data --allow-other -o dev,suid
+      for all users, as `mount --bind` would; as root
+  ringfuse mirror /srv/data /mnt/data --read-only --squash 1000:1000
+      to look at, as if all of it were one's own
+  ringfuse mirror /srv/data /mnt/data --cache always --watch
+      everything cached by the kernel, and dropped as soon as somebody changes it at the source
+  ringfuse mirror /srv/data /mnt/data --passthrough
+      names and attributes come by here, reads and writes are the kernel's own";
 
 /// Options of every filesystem.
 #[derive(Debug, Args)]
@@ -220,8 +241,9 @@ mod tests {
 
     fn common(arguments: &[&str]) -> Common {
         let arguments = ["ringfuse", "mem", "/mnt"].iter().chain(arguments);
-        let Command::Mem { common, .. } = Cli::try_parse_from(arguments).unwrap().command;
-        common
+        match Cli::try_parse_from(arguments).unwrap().command {
+            Command::Mem { common, .. } | Command::Mirror { common, .. } => common,
+        }
     }
 
     fn options(arguments: &[&str]) -> Result<(MountOptions, Vec<String>), String> {

@@ -3,13 +3,16 @@
 //! `cli` is the command line, `serve` what all filesystems do alike; each filesystem has a module of its own, built on
 //! the library's public interface alone.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod cli;
 mod failure;
 mod mem;
+mod mirror;
 mod serve;
 mod size;
+#[allow(unsafe_code)]
+mod sys;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,7 @@ use failure::Failure;
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Mem { common, options } => serve_mem(&common, options),
+        Command::Mirror { common, options } => serve_mirror(&common, options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -38,6 +42,17 @@ fn serve_mem(common: &Common, mut options: mem::options::Options) -> Result<(), 
     serve::log(common)?;
     let depth = options.depth();
     let filesystem = mem::MemFs::new(options, &mount_options);
+    let report = filesystem.report();
+    serve::serve(common.mount(mount_options, depth), filesystem, report, common.stats)
+}
+
+fn serve_mirror(common: &Common, mut options: mirror::options::Options) -> Result<(), Failure> {
+    let mut mount_options = common.mount_options("mirror", &mut options)?;
+    // As for `mem`.
+    mount_options.default_permissions = true;
+    serve::log(common)?;
+    let depth = options.depth();
+    let filesystem = mirror::Mirror::new(options, &mount_options)?;
     let report = filesystem.report();
     serve::serve(common.mount(mount_options, depth), filesystem, report, common.stats)
 }

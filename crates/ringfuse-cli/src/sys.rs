@@ -263,7 +263,8 @@ mod tests {
     #[test]
     fn locks_of_two_open_files_exclude_each_other() {
         let path = std::env::temp_dir().join(format!("ringfuse-sys-{}", std::process::id()));
-        let open = || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        let open =
+            || File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
         let (one, other) = (open(), open());
         std::fs::remove_file(&path).unwrap();
         let lock = RangeLock { kind: libc::F_WRLCK as i16, start: 3, len: 5, pid: 0 };

@@ -4,22 +4,22 @@
 //! (see [`super::source`]) and the owner under `--squash`.
 //!
 //! A change goes to the descriptor too, never to a name. A mode is set as the kernel says: it has left out the setgid bit
-//! where the caller may not set it, so that it is not ours to drop. Whether a truncation or a new owner clears setuid and
-//! setgid is for the source's filesystem to see to, without `CAP_FSETID` where the caller has none.
+//! where the caller may not set it, so that it is not ours to drop. Whether a truncation clears setuid and setgid is for the
+//! source's filesystem to see to, without `CAP_FSETID` where the caller has none.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 use ringfuse::{Attr, AttrReply, Entry, Errno, FileType, Result, SetTime, Statfs, StatxReply, Timestamp, op};
 use rustix::fs::{
-    AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, Uid, chmodat, chownat, ftruncate, statx,
-    utimensat,
+    AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, Uid, chmodat, chownat, ftruncate,
+    statx, utimensat,
 };
 
-use super::Core;
 use super::ident::clearing_setid;
 use super::node::{Node, Seen};
 use super::source::{MASK, dev, number, stat};
+use super::{Core, os};
 use crate::sys;
 
 fn time(stamp: rustix::fs::StatxTimestamp) -> Timestamp {
@@ -86,8 +86,9 @@ impl Core {
         let sync = AtFlags::STATX_FORCE_SYNC | AtFlags::STATX_DONT_SYNC;
         let flags = AtFlags::EMPTY_PATH | AtFlags::from_bits_truncate(flags) & sync;
         // All that there is a place for; what the kernel did not ask for it may find useful later.
-        let wanted = StatxFlags::from_bits_truncate(mask) & (StatxFlags::BASIC_STATS | StatxFlags::BTIME) | MASK;
-        let stat = statx(fd, c"", flags, wanted)?;
+        let wanted =
+            StatxFlags::from_bits_truncate(mask) & (StatxFlags::BASIC_STATS | StatxFlags::BTIME) | MASK;
+        let stat = os(statx(fd, c"", flags, wanted))?;
         let mut reply = ringfuse::Statx::from(self.attr(&stat))
             .attributes(stat.stx_attributes.bits(), stat.stx_attributes_mask.bits());
         reply.mask = stat.stx_mask & StatxFlags::BASIC_STATS.bits();
@@ -103,10 +104,9 @@ impl Core {
         fd: &OwnedFd,
         file: Option<&OwnedFd>,
         op: &op::Setattr,
-        uid: Option<u32>,
     ) -> Result<AttrReply> {
         if op.uid.is_some() || op.gid.is_some() {
-            self.chown(fd, op, unprivileged(uid))?;
+            self.chown(fd, op)?;
         }
         if let Some(mode) = op.mode {
             self.chmod(fd, mode)?;
@@ -123,9 +123,8 @@ impl Core {
             })?;
         }
         if op.atime.is_some() || op.mtime.is_some() {
-            let times =
-                Timestamps { last_access: timespec(op.atime), last_modification: timespec(op.mtime) };
-            utimensat(fd, c"", &times, AtFlags::EMPTY_PATH)?;
+            let times = Timestamps { last_access: timespec(op.atime), last_modification: timespec(op.mtime) };
+            os(utimensat(fd, c"", &times, AtFlags::EMPTY_PATH))?;
         }
         self.getattr(fd)
     }
@@ -138,22 +137,25 @@ impl Core {
     /// Sets the permissions of an inode.
     pub(super) fn chmod(&self, fd: &OwnedFd, mode: u32) -> Result<()> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        Ok(chmodat(&self.source.fds, number(fd).as_str(), mode, AtFlags::empty()).map_err(std::io::Error::from)?)
+        os(chmodat(&self.source.fds, number(fd).as_str(), mode, AtFlags::empty()))
     }
 
-    fn chown(&self, fd: &OwnedFd, op: &op::Setattr, unprivileged: bool) -> Result<()> {
+    /// Gives an inode to others. That clears setuid, and setgid where the group may execute it, whoever asks; in all other
+    /// cases it is the caller's groups that decide about setgid, which we do not know.
+    fn chown(&self, fd: &OwnedFd, op: &op::Setattr) -> Result<()> {
         if let Some(squash) = self.options.squash {
             // They are all one's own; nothing can be given away.
-            let same = op.uid.is_none_or(|uid| uid == squash.uid) && op.gid.is_none_or(|gid| gid == squash.gid);
+            let same =
+                op.uid.is_none_or(|uid| uid == squash.uid) && op.gid.is_none_or(|gid| gid == squash.gid);
             return if same { Ok(()) } else { Err(Errno::EPERM) };
         }
         let (uid, gid) = (op.uid.map(Uid::from_raw), op.gid.map(Gid::from_raw));
-        Ok(clearing_setid(unprivileged, || Ok(chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?))?)
+        os(chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH))
     }
 
     /// Serves `statfs` by a descriptor of the node it was asked on.
     pub(super) fn statfs(&self, fd: impl AsFd) -> Result<Statfs> {
-        let from = rustix::fs::fstatfs(fd).map_err(std::io::Error::from)?;
+        let from = os(rustix::fs::fstatfs(fd))?;
         let mut statfs = Statfs::default();
         statfs.blocks = from.f_blocks;
         statfs.bfree = from.f_bfree;

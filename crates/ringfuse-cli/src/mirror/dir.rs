@@ -16,11 +16,11 @@ use std::sync::Arc;
 use ringfuse::{DirFiller, DirPos, FileType, Result};
 use rustix::fs::{FileType as Kind, RawDir, ResolveFlags, SeekFrom};
 
-use super::Core;
 use super::files::Handle;
 use super::node::{Node, lock};
 use super::reach::Found;
 use super::source::{dev, stat};
+use super::{Core, os};
 
 /// The bytes that the source is read by.
 const BUFFER: usize = 32 << 10;
@@ -68,7 +68,7 @@ impl Stream {
         // The start is read anew, as rewinddir(3) demands.
         if pos != self.at || pos == DirPos::START {
             self.ahead.clear();
-            rustix::fs::seek(&handle.file, SeekFrom::Start(pos.get())).map_err(std::io::Error::from)?;
+            os(rustix::fs::seek(&handle.file, SeekFrom::Start(pos.get())))?;
             self.at = pos;
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Stream {
         let mut buffer = [const { MaybeUninit::uninit() }; BUFFER];
         let mut entries = RawDir::new(&handle.file, &mut buffer);
         while let Some(entry) = entries.next() {
-            let entry = entry.map_err(std::io::Error::from)?;
+            let entry = os(entry)?;
             self.ahead.push_back(Raw {
                 ino: entry.ino(),
                 next: DirPos(entry.next_entry_cookie()),
@@ -146,8 +146,9 @@ impl Core {
             let ino = if top { dir.map_or(raw.ino, |stat| stat.stx_ino) } else { raw.ino };
             let ino = self.source.ino(device, ino);
             let pushed = match found {
-                Some(found) => out
-                    .push_plus(ino, raw.next, raw.kind, name, || Ok(self.answer(found, node, &raw.name))),
+                Some(found) => {
+                    out.push_plus(ino, raw.next, raw.kind, name, || Ok(self.answer(found, node, &raw.name)))
+                }
                 None => out.push(ino, raw.next, raw.kind, name),
             };
             if pushed.is_err() {

@@ -26,13 +26,13 @@ use compio_driver::op::Sync;
 use ringfuse::{Errno, Fh, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
 
-use super::Core;
 use super::attr::{seen, unprivileged};
 use super::dir::Stream;
 use super::ident::clearing_setid;
-use super::node::{Data, Node, lock};
+use super::node::{Data, Node, OpenFile, lock};
 use super::options::Cache;
 use super::source::{Pace, stat};
+use super::{Core, os};
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl Handles {
 impl Handle {
     /// Whether it was opened for writing.
     pub(super) fn writes(&self) -> bool {
-        self.flags.intersects(OFlags::WRONLY | OFlags::RDWR)
+        writes(self.flags)
     }
 
     /// The file for an access of a program with these flags, and whether it is a direct one.
@@ -125,7 +125,7 @@ impl Core {
         if self.options.writeback {
             kept.remove(OFlags::APPEND | OFlags::DIRECT);
             if kept.contains(OFlags::WRONLY) {
-                kept = kept - OFlags::WRONLY | OFlags::RDWR;
+                kept.toggle(OFlags::WRONLY | OFlags::RDWR);
             }
         }
         kept
@@ -175,7 +175,9 @@ impl Core {
             (_, Cache::Auto) => {
                 let now = stat.map(seen);
                 let before = std::mem::replace(&mut *lock(&more.seen), now);
-                if before.is_some() && before == now {
+                // Where it is open for writing here it changes all the time, and a page that is dropped while its write is on
+                // the way would be read as it was before.
+                if before.is_some() && before == now || opens.iter().any(|open| open.writes) {
                     opened = opened.keep_cache();
                 }
             }
@@ -183,10 +185,9 @@ impl Core {
         if self.nobody_flushes() {
             opened = opened.no_flush();
         }
-        opens.push((fh, Arc::clone(&file)));
+        opens.push(OpenFile { fh, file: Arc::clone(&file), writes: writes(flags) });
         drop((opens, data));
-        let handle =
-            Handle { node: Arc::clone(node), file, flags, plain: OnceLock::new(), stream: None };
+        let handle = Handle { node: Arc::clone(node), file, flags, plain: OnceLock::new(), stream: None };
         self.handles.insert(fh, handle);
         Ok(opened)
     }
@@ -209,9 +210,7 @@ impl Core {
     pub(super) fn opendir(&self, node: &Arc<Node>) -> Result<Opened> {
         let fd = self.reach(node)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let file = self.with_room(|| {
-            Ok(rustix::fs::openat(&fd, c".", flags, rustix::fs::Mode::empty())?)
-        })?;
+        let file = self.with_room(|| Ok(rustix::fs::openat(&fd, c".", flags, rustix::fs::Mode::empty())?))?;
         let fh = self.handles.new_fh();
         let handle = Handle {
             node: Arc::clone(node),
@@ -231,7 +230,7 @@ impl Core {
         if handle.stream.is_none() {
             let more = handle.node.more();
             let mut opens = lock(&more.opens);
-            opens.retain(|(fh, _)| *fh != op.fh);
+            opens.retain(|open| open.fh != op.fh);
             if opens.is_empty() {
                 opens.shrink_to_fit();
                 *lock(&more.data) = None;
@@ -256,7 +255,7 @@ impl Core {
             libc::SEEK_HOLE => SeekFrom::Hole(op.offset),
             _ => return Err(Errno::EINVAL),
         };
-        Ok(rustix::fs::seek(&handle.file, from).map_err(std::io::Error::from)?)
+        os(rustix::fs::seek(&handle.file, from))
     }
 
     /// Serves `fallocate`.
@@ -293,12 +292,16 @@ impl Core {
                     Ok(0) => break,
                     Ok(more) => len += more,
                     Err(_) if len > 0 => break,
-                    Err(error) => return Err(std::io::Error::from(error).into()),
+                    Err(error) => return os(Err(error)),
                 }
             }
             return Ok(buf.filled(len));
         }
-        if direct { buf.fill_from_direct(file, op.offset).await } else { buf.fill_from(file, op.offset).await }
+        if direct {
+            buf.fill_from_direct(file, op.offset).await
+        } else {
+            buf.fill_from(file, op.offset).await
+        }
     }
 
     /// Serves `write`.
@@ -325,6 +328,10 @@ impl Core {
         compio_runtime::submit(sync).await.0?;
         Ok(())
     }
+}
+
+fn writes(flags: OFlags) -> bool {
+    flags.intersects(OFlags::WRONLY | OFlags::RDWR)
 }
 
 /// Whether a write by one without `CAP_FSETID` would change the mode.

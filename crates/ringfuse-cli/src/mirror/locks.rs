@@ -24,9 +24,9 @@ use std::time::Duration;
 use ringfuse::{Errno, Fh, Lock, LockKind, LockOwner, NodeId, Result, op};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
-use super::Core;
 use super::files::Handle;
 use super::node::lock;
+use super::{Core, os};
 use crate::mem::locks::{File, Locks, Want};
 use crate::sys::{RangeLock, get_lock, set_lock};
 
@@ -148,7 +148,7 @@ impl Core {
                     LockKind::Write => FlockOperation::NonBlockingLockExclusive,
                     LockKind::Unlock => FlockOperation::Unlock,
                 };
-                return Ok(flock(&handle.file, how).map_err(std::io::Error::from)?);
+                return os(flock(&handle.file, how));
             }
             if want.kind == LockKind::Unlock && !lock(&locks.files).contains_key(&(op.node, want.owner)) {
                 return Ok(());

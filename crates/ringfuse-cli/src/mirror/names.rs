@@ -18,11 +18,11 @@ use rustix::fs::{
     openat2, renameat_with, symlinkat, unlinkat,
 };
 
-use super::Core;
 use super::ident::{Creator, create_as, open_as};
 use super::node::Node;
 use super::reach::Found;
 use super::source::{number, stat};
+use super::{Core, os};
 
 /// What is to be created, beside its permissions.
 #[derive(Debug)]
@@ -85,14 +85,15 @@ impl Core {
         let (parent, dir) = self.directory(spot.parent)?;
         let (name, permissions) = (spot.name.as_c_str(), Mode::from_raw_mode(mode & 0o7777));
         create_as(who, || {
-            Ok(match what {
+            match what {
                 Make::Directory => mkdirat(&dir, name, permissions)?,
                 Make::Symlink(target) => symlinkat(target.as_c_str(), &dir, name)?,
                 Make::Node(kind, rdev) => {
                     let (major, minor) = ringfuse::Attr::decode_dev(*rdev);
                     mknodat(&dir, name, Kind::from_raw_mode(*kind), permissions, makedev(major, minor))?;
                 }
-            })
+            }
+            Ok(())
         })?;
         let found = self.find(&dir, name, ResolveFlags::empty())?;
         Ok(self.answer(found, &parent, name))
@@ -110,9 +111,7 @@ impl Core {
         let permissions = Mode::from_raw_mode(mode & 0o7777);
         let open = |more: OFlags, mode: Mode| {
             let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | more;
-            self.with_room(|| {
-                Ok(openat2(&dir, spot.name.as_c_str(), flags, mode, self.source.resolve)?)
-            })
+            self.with_room(|| Ok(openat2(&dir, spot.name.as_c_str(), flags, mode, self.source.resolve)?))
         };
         let created = create_as(who, || open(OFlags::CREATE | OFlags::EXCL, permissions));
         let file = match created {
@@ -142,15 +141,27 @@ impl Core {
         self.created(file, &parent, c".", flags)
     }
 
-    fn created(&self, file: OwnedFd, parent: &Arc<Node>, name: &CStr, flags: OFlags) -> Result<(Entry, Opened)> {
+    fn created(
+        &self,
+        file: OwnedFd,
+        parent: &Arc<Node>,
+        name: &CStr,
+        flags: OFlags,
+    ) -> Result<(Entry, Opened)> {
         let found = self.recognise(file, true)?;
         if found.kind != ringfuse::FileType::Regular {
             return Err(Errno::EEXIST);
         }
         let (stat, fd) = (found.stat, Arc::clone(&found.fd));
         let node = self.admit(found, parent, name);
-        let opened = self.opened(&node, fd, flags, Some(&stat))?;
-        Ok((self.entry(&node, &stat), opened))
+        match self.opened(&node, fd, flags, Some(&stat)) {
+            Ok(opened) => Ok((self.entry(&node, &stat), opened)),
+            Err(error) => {
+                // The kernel will not be told of it.
+                self.table.forget(node.id, 1);
+                Err(error)
+            }
+        }
     }
 
     /// Removes a name.
@@ -158,7 +169,7 @@ impl Core {
         let (_, dir) = self.directory(spot.parent)?;
         let victim = self.victim(&dir, &spot.name);
         let flags = if directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        unlinkat(&dir, spot.name.as_c_str(), flags).map_err(io::Error::from)?;
+        os(unlinkat(&dir, spot.name.as_c_str(), flags))?;
         self.note_unlinked(victim);
         Ok(())
     }
@@ -170,9 +181,8 @@ impl Core {
         let (new_parent, new_dir) = self.directory(to.parent)?;
         let replaces = !flags.intersects(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE);
         let victim = if replaces { self.victim(&new_dir, &to.name) } else { None };
-        let rename = || {
-            Ok(renameat_with(&old_dir, from.name.as_c_str(), &new_dir, to.name.as_c_str(), flags)?)
-        };
+        let rename =
+            || Ok(renameat_with(&old_dir, from.name.as_c_str(), &new_dir, to.name.as_c_str(), flags)?);
         // The whiteout is created, and belongs to who has it created.
         if flags.contains(RenameFlags::WHITEOUT) { create_as(who, rename) } else { rename() }?;
         self.note_unlinked(victim);
@@ -201,10 +211,9 @@ impl Core {
         match linkat(&fd, c"", &dir, name, AtFlags::EMPTY_PATH) {
             // That needs CAP_DAC_READ_SEARCH; a link to what the descriptor stands for does not.
             Err(rustix::io::Errno::NOENT) => {
-                linkat(&self.source.fds, number(&fd).as_str(), &dir, name, AtFlags::SYMLINK_FOLLOW)
-                    .map_err(io::Error::from)?;
+                os(linkat(&self.source.fds, number(&fd).as_str(), &dir, name, AtFlags::SYMLINK_FOLLOW))?;
             }
-            result => result.map_err(io::Error::from)?,
+            result => os(result)?,
         }
         if let Some(more) = node.if_more() {
             more.unlinked.store(false, std::sync::atomic::Ordering::Relaxed);
@@ -218,6 +227,6 @@ impl Core {
     /// The target of a symbolic link.
     pub(super) fn readlink(&self, node: &Arc<Node>) -> Result<CString> {
         let fd = self.reach(node)?;
-        Ok(rustix::fs::readlinkat(&fd, c"", Vec::with_capacity(256)).map_err(io::Error::from)?)
+        os(rustix::fs::readlinkat(&fd, c"", Vec::with_capacity(256)))
     }
 }

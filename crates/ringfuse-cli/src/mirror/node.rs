@@ -64,8 +64,8 @@ pub(super) struct Cached {
 /// What few nodes have.
 #[derive(Debug, Default)]
 pub(super) struct More {
-    /// The open files of the node, by handle.
-    pub(super) opens: Mutex<Vec<(Fh, Arc<OwnedFd>)>>,
+    /// The open files of the node.
+    pub(super) opens: Mutex<Vec<OpenFile>>,
     /// The inode has no name any more: it is held by this as long as the kernel knows it.
     pub(super) pin: Mutex<Option<Pin>>,
     pub(super) unlinked: AtomicBool,
@@ -75,6 +75,14 @@ pub(super) struct More {
     pub(super) seen: Mutex<Option<Seen>>,
     /// How the content of the open file is moved; while it is open, all opens do it alike.
     pub(super) data: Mutex<Option<Data>>,
+}
+
+/// An open file of a node.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    pub(super) fh: Fh,
+    pub(super) file: Arc<OwnedFd>,
+    pub(super) writes: bool,
 }
 
 /// A directory, and a name in it.
@@ -266,6 +274,12 @@ impl Table {
         self.ids(id).write().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.count.fetch_sub(1, Relaxed);
         Some(node)
+    }
+
+    /// The ids of all nodes.
+    pub(super) fn ids_of_all(&self) -> Vec<NodeId> {
+        let shards = self.by_id.iter().map(|ids| ids.read().unwrap_or_else(PoisonError::into_inner));
+        shards.flat_map(|ids| ids.keys().copied().collect::<Vec<_>>()).collect()
     }
 
     /// How many nodes there are, and how many lookups the kernel has of them.

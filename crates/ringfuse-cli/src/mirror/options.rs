@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, overrides_with = "cross_mounts")]
     one_file_system: bool,
     /// What the kernel keeps: `auto` names and attributes for a second, and pages until the file is found changed when it is
-    /// opened or looked at; `always` all of it, for sources that nobody else changes (or with --watch); `never` nothing
+    /// opened, as on NFS; `always` all of it, for sources that nobody else changes (or with --watch); `never` nothing
     /// [-o cache=WHAT]
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Cache::Auto)]
     pub(super) cache: Cache,
@@ -97,7 +97,7 @@ impl Options {
     }
 
     /// How many requests a queue should be able to have in service, if it is not the library's default.
-    pub(crate) fn depth(&self) -> Option<usize> {
+    pub(crate) fn depth(&self) -> Option<u16> {
         // Who waits for a lock has one in service for as long.
         (self.locks == LockPlace::Source).then_some(256)
     }
@@ -220,7 +220,8 @@ pub(super) mod tests {
     #[test]
     fn mount_options_set_what_arguments_set() {
         let mut options = options(&["--cross-mounts"]);
-        let mut set = |name: &str, value: &str| options.set(name, (!value.is_empty()).then(|| OsStr::new(value)));
+        let mut set =
+            |name: &str, value: &str| options.set(name, (!value.is_empty()).then(|| OsStr::new(value)));
         for (name, value) in [
             ("one_file_system", ""),
             ("watch", ""),
@@ -253,12 +254,16 @@ pub(super) mod tests {
 
     #[test]
     fn what_excludes_each_other_is_refused() {
-        for list in
-            [&["writeback", "passthrough"][..], &["writeback", "direct"], &["passthrough", "direct"], &["fds=3"]]
-        {
+        for list in [
+            &["writeback", "passthrough"][..],
+            &["writeback", "direct"],
+            &["passthrough", "direct"],
+            &["fds=3"],
+        ] {
             let mut options = options(&[]);
             for item in list {
-                let (name, value) = item.split_once('=').map_or((*item, None), |(name, value)| (name, Some(value)));
+                let (name, value) =
+                    item.split_once('=').map_or((*item, None), |(name, value)| (name, Some(value)));
                 options.set(name, value.map(OsStr::new)).unwrap();
             }
             assert!(options.check().is_err(), "{list:?}");

@@ -41,12 +41,7 @@ pub(super) struct Cache {
 
 impl Cache {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            queue: Mutex::default(),
-            limit,
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
-        }
+        Self { queue: Mutex::default(), limit, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
     }
 
     /// The descriptor that is kept of a node.
@@ -128,7 +123,7 @@ impl Core {
         }
         let more = node.if_more()?;
         let pinned = lock(&more.pin).as_ref().map(|pin| Arc::clone(&pin.fd));
-        pinned.or_else(|| lock(&more.opens).first().map(|(_, file)| Arc::clone(file)))
+        pinned.or_else(|| lock(&more.opens).first().map(|open| Arc::clone(&open.file)))
     }
 
     /// A descriptor of a node. This may have to wait for the source.
@@ -228,7 +223,11 @@ impl Core {
     /// Remembers where a node was seen, if that is how it is reached.
     pub(super) fn note_place(&self, node: &Node, parent: &Arc<Node>, name: &CStr) {
         // The parent of a directory is above it, and must not be held by what is below: `..` is not a place.
-        if matches!(node.key.identity, Identity::Number(..)) && !node.id.is_root() && name != c"." && name != c".." {
+        if matches!(node.key.identity, Identity::Number(..))
+            && !node.id.is_root()
+            && name != c"."
+            && name != c".."
+        {
             *lock(&node.more().place) = Some(Place { parent: Arc::clone(parent), name: name.to_owned() });
         }
     }

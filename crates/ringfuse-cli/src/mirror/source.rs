@@ -27,7 +27,8 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 use crate::sys::{self, FileHandle, MountChange};
 
 /// What is asked of `statx(2)` always.
-pub(super) const MASK: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
+pub(super) const MASK: StatxFlags =
+    StatxFlags::BASIC_STATS.union(StatxFlags::BTIME).union(StatxFlags::MNT_ID);
 
 /// How soon a filesystem answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,8 @@ impl Source {
     ///
     /// What cannot be done with it.
     pub(super) fn open(path: &Path, cross: bool, options: &MountOptions) -> io::Result<Self> {
-        let found = rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let found =
+            rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let (root, detached) = match clone(&found, cross, options) {
             Ok(tree) => (tree, true),
             Err(error) => {
@@ -222,16 +224,8 @@ fn pace(root: &OwnedFd) -> io::Result<Pace> {
     /// tmpfs, ramfs.
     const MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
     /// ext2 to ext4, XFS, Btrfs, F2FS, bcachefs, EROFS, SquashFS, overlayfs.
-    const DISK: [u64; 8] = [
-        0xef53,
-        0x5846_5342,
-        0x9123_683e,
-        0xf2f5_2010,
-        0xca45_1a4e,
-        0xe0f5_e1e2,
-        0x7371_7368,
-        0x794c_7630,
-    ];
+    const DISK: [u64; 8] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0xe0f5_e1e2, 0x7371_7368, 0x794c_7630];
     let kind = rustix::fs::fstatfs(root)?.f_type as u64 & 0xffff_ffff;
     Ok(if MEMORY.contains(&kind) {
         Pace::Memory

@@ -12,9 +12,9 @@ use ringfuse::{Errno, Result};
 use rustix::fs::{XattrFlags, getxattr, listxattr, removexattr, setxattr};
 use rustix::io::Errno as Raw;
 
-use super::Core;
 use super::node::Node;
 use super::source::{number, stat};
+use super::{Core, os};
 use crate::sys;
 
 /// The longest value and the longest list of names, `XATTR_SIZE_MAX` and `XATTR_LIST_MAX`.
@@ -22,10 +22,6 @@ const MOST: usize = 64 << 10;
 
 fn path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", number(fd))
-}
-
-fn error(raw: Raw) -> Errno {
-    std::io::Error::from(raw).into()
 }
 
 impl Core {
@@ -43,10 +39,10 @@ impl Core {
         match getxattr(path(fd), name, rustix::buffer::spare_capacity(&mut value)) {
             Err(Raw::RANGE) => {
                 value.reserve(MOST);
-                getxattr(path(fd), name, rustix::buffer::spare_capacity(&mut value)).map_err(error)?;
+                os(getxattr(path(fd), name, rustix::buffer::spare_capacity(&mut value)))?;
             }
             result => {
-                result.map_err(error)?;
+                os(result)?;
             }
         }
         Ok(value)
@@ -58,10 +54,10 @@ impl Core {
         match listxattr(path(fd), rustix::buffer::spare_capacity(&mut list)) {
             Err(Raw::RANGE) => {
                 list.reserve(MOST);
-                listxattr(path(fd), rustix::buffer::spare_capacity(&mut list)).map_err(error)?;
+                os(listxattr(path(fd), rustix::buffer::spare_capacity(&mut list)))?;
             }
             result => {
-                result.map_err(error)?;
+                os(result)?;
             }
         }
         if root {
@@ -84,7 +80,7 @@ impl Core {
         }
         let fd = self.reach(node)?;
         let flags = XattrFlags::from_bits_retain(flags);
-        setxattr(path(&fd), name, value, flags).map_err(error)?;
+        os(setxattr(path(&fd), name, value, flags))?;
         if kill_sgid {
             let mode = u32::from(stat(&fd)?.stx_mode);
             if mode & libc::S_ISGID != 0 {
@@ -99,7 +95,7 @@ impl Core {
         if self.refuses(name) {
             return Err(Errno::EOPNOTSUPP);
         }
-        removexattr(path(&*self.reach(node)?), name).map_err(error)
+        os(removexattr(path(&*self.reach(node)?), name))
     }
 
     /// Passes an ioctl on: its result, and what it wrote.

@@ -201,12 +201,7 @@ impl Drop for Turn<'_> {
 }
 
 impl State {
-    fn set(
-        &mut self,
-        file: File,
-        want: Want,
-        grant: &mut dyn FnMut(&Want) -> Result<()>,
-    ) -> Result<()> {
+    fn set(&mut self, file: File, want: Want, grant: &mut dyn FnMut(&Want) -> Result<()>) -> Result<()> {
         let locks = self.files.entry(file).or_default();
         // A flock is not converted: what the open file has is given up first (flock(2)), also where it is not granted
         // another then. Otherwise two who share could never both ask for more.
