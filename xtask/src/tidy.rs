@@ -191,7 +191,7 @@ fn the_readme_shows_the_example_as_it_is() {
 
 #[test]
 fn nothing_names_a_place_of_one_machine() {
-    for folder in ["crates", "examples", "tests", "benches", "xtask", "docs"] {
+    for folder in ["crates", "examples", "tests", "benches", "xtask"] {
         for (path, text) in sources(&workspace().join(folder)) {
             for (number, line) in text.lines().enumerate() {
                 let home =
