@@ -316,7 +316,7 @@ impl Core {
             return write(&file, &data)?.try_into();
         }
         if clear {
-            return super::pool::elsewhere(move || write(&file, &data)).await?.try_into();
+            return blocking::unblock(move || write(&file, &data)).await?.try_into();
         }
         if direct { data.drain_to_direct(file, offset).await } else { data.drain_to(file, offset).await }
     }

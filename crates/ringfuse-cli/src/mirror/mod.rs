@@ -36,8 +36,8 @@ mod locks;
 mod names;
 mod node;
 pub(crate) mod options;
-mod pool;
 mod reach;
+mod reaper;
 mod source;
 mod watch;
 mod xattr;
@@ -47,6 +47,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use blocking::unblock;
 use ringfuse::{
     AttrReply, BytesOut, Capabilities, DirFiller, Entry, Errno, Fh, Filesystem, Forgets, IoctlOut, Lock,
     MountOptions, Negotiation, NodeId, Notifier, Opened, ReadBuf, Request, Result, SessionInfo, Statfs,
@@ -62,7 +63,7 @@ use locks::SourceLocks;
 use names::{Make, Spot};
 use node::Table;
 use options::{Cache, LockPlace, Metadata, Options};
-use pool::{Reaper, elsewhere};
+use reaper::Reaper;
 use source::{Pace, Source};
 use watch::Watch;
 
@@ -201,7 +202,7 @@ impl Mirror {
             return job(&self.0);
         }
         let core = Arc::clone(&self.0);
-        elsewhere(move || job(&core)).await
+        unblock(move || job(&core)).await
     }
 
     /// Does work on a node that is looked at: at once where the source has it at hand.
@@ -477,7 +478,7 @@ impl Filesystem for Mirror {
         let handle = self.0.handles.get(op.fh)?;
         if self.0.source.pace == Pace::Remote && handle.writes() {
             // Such a filesystem may tell what became of the data when a descriptor is closed, whichever.
-            return elsewhere(move || Ok(crate::sys::close(handle.file.try_clone()?)?)).await;
+            return unblock(move || Ok(crate::sys::close(handle.file.try_clone()?)?)).await;
         }
         Ok(())
     }

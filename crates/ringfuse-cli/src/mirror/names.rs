@@ -74,6 +74,10 @@ impl Core {
         // Those who open by handle ask for the node itself, and for the directory above it. None is above the root.
         if name == c"." || name == c".." && parent.id.is_root() {
             let found = self.recognise(fd.try_clone()?, true)?;
+            // The kernel may ask before it has forgotten it.
+            if found.stat.stx_nlink == 0 && !parent.id.is_root() {
+                return Err(Errno::ESTALE);
+            }
             return Ok(self.answer(found, parent, c"."));
         }
         let found = self.find(fd, name, resolve)?;

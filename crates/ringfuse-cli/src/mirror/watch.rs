@@ -11,15 +11,13 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
-use std::future::Future;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
+use futures_lite::future::block_on;
 use ringfuse::{NodeId, Notifier};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
@@ -128,9 +126,9 @@ impl Watch {
 /// Tells the kernel. That it does not know the node, or no longer, is nothing to report.
 fn tell(notifier: &Notifier, news: &News) {
     let told = match news {
-        News::Name(parent, name) => wait(notifier.inval_entry(*parent, name.to_bytes())),
-        News::Attributes(node) => wait(notifier.inval_inode(*node, -1, 0)),
-        News::Content(node) => wait(notifier.inval_inode(*node, 0, 0)),
+        News::Name(parent, name) => block_on(notifier.inval_entry(*parent, name.to_bytes())),
+        News::Attributes(node) => block_on(notifier.inval_inode(*node, -1, 0)),
+        News::Content(node) => block_on(notifier.inval_inode(*node, 0, 0)),
     };
     tracing::trace!(?news, ?told);
 }
@@ -216,24 +214,6 @@ fn parse_record(mut record: &[u8]) -> Option<(FileHandle, Option<CString>)> {
     Some((FileHandle::new(kind, handle)?, name))
 }
 
-/// Waits for a future on this thread.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,16 +272,5 @@ mod tests {
         for len in 0..whole.len() {
             assert_eq!(events(&whole[..len]).count(), 0, "{len} bytes");
         }
-    }
-
-    #[test]
-    fn a_future_is_waited_for() {
-        let mut polls = 0;
-        let future = std::future::poll_fn(|cx| {
-            polls += 1;
-            cx.waker().wake_by_ref();
-            if polls < 3 { Poll::Pending } else { Poll::Ready(polls) }
-        });
-        assert_eq!(wait(future), 3);
     }
 }

@@ -1,21 +1,8 @@
-//! On which thread something is done that may have to wait for the source.
+//! Dropping what may take its time.
 
 use std::any::Any;
 use std::sync::mpsc;
 use std::thread;
-
-use ringfuse::{Errno, Result};
-
-/// Does it on a thread that may block.
-///
-/// # Errors
-///
-/// Those of the work; `EIO` if it panics.
-pub(super) async fn elsewhere<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    compio_runtime::spawn_blocking(work).await.unwrap_or(Err(Errno::EIO))
-}
 
 /// A thread on which things are dropped that may take their time.
 #[derive(Debug)]
