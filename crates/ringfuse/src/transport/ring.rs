@@ -137,6 +137,7 @@ pub(crate) struct Ring {
     /// The completion that has come for each entry, and not been taken.
     results: RefCell<Vec<Option<i32>>>,
     /// The addresses of each `REGISTER` that is staged: the kernel reads them when it takes the command.
+    #[expect(clippy::vec_box, reason = "staged commands point to them, and the list grows")]
     iovecs: RefCell<Vec<Box<[libc::iovec; 2]>>>,
     registered: Registered,
     watched: Vec<RawFd>,
