@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use ringfuse_abi as abi;
@@ -40,6 +40,10 @@ pub(crate) struct Staff {
     /// `None` where the only worker is the caller's thread.
     pub(crate) hire: Option<Hire>,
 }
+
+/// How long forgets may gather in the kernel, which hands them out many at a time then: each alone would cost two threads a
+/// wake-up. Interrupts wait as long, if forgets have just come.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// The device's place among what the concierge watches, after the nudge.
 const DEVICE: usize = 1;
@@ -296,10 +300,16 @@ impl Control {
 
     /// Reads and delivers what is there. Returns whether more may come.
     fn read(&self, buf: &mut [u8]) -> Result<bool, Error> {
+        let mut forgets = false;
         loop {
             match self.device.receive_bytes(buf) {
-                Ok(Received::Message(len)) => self.deliver(&buf[..len]),
-                Ok(Received::Nothing) => return Ok(true),
+                Ok(Received::Message(len)) => forgets |= self.deliver(&buf[..len]),
+                Ok(Received::Nothing) => {
+                    if forgets {
+                        thread::sleep(GATHER);
+                    }
+                    return Ok(true);
+                }
                 Ok(Received::Ended) => return Ok(false),
                 Err(error) => {
                     self.abort();
@@ -310,17 +320,18 @@ impl Control {
     }
 
     /// A message of the control path: an interrupt is dealt with here, where no handler can hold it up; the rest is
-    /// for a worker.
-    fn deliver(&self, bytes: &[u8]) {
-        let Ok(header) = in_header(bytes) else { return };
+    /// for a worker. Returns whether it was one that forgets nodes.
+    fn deliver(&self, bytes: &[u8]) -> bool {
+        let Ok(header) = in_header(bytes) else { return false };
         if header.opcode == abi::FUSE_INTERRUPT {
             let decoded = Message::from_device(bytes, self.format).and_then(|message| decode(&message));
             if let Ok(Operation::Interrupt(interrupt)) = decoded {
                 self.shared.interrupts.interrupt(interrupt.unique);
             }
-            return;
+            return false;
         }
         let _ = self.crew.send(0, Letter::Message(bytes.to_vec()));
+        matches!(header.opcode, abi::FUSE_FORGET | abi::FUSE_BATCH_FORGET)
     }
 
     /// The mount is gone: handlers are told, and given some time. An error if that was not enough for some.

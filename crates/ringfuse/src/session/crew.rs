@@ -6,7 +6,10 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::Framing;
 use crate::mem::Slot;
@@ -44,8 +47,8 @@ pub(crate) struct Crew {
 #[repr(align(128))]
 struct Desk {
     letters: flume::Sender<Letter>,
-    /// It waits, and has nothing to do.
-    idle: AtomicBool,
+    /// Since when it waits with nothing to do, in nanoseconds of [`now`]; zero while it has something.
+    idle: AtomicU64,
     /// Its thread has been started.
     present: AtomicBool,
     /// Who serves this worker's queues: the worker itself, or another, if its thread cannot be had.
@@ -57,7 +60,7 @@ impl Crew {
     pub(crate) fn new(letters: Vec<flume::Sender<Letter>>, nudge: Arc<OwnedFd>) -> Self {
         let desk = |(worker, letters)| Desk {
             letters,
-            idle: AtomicBool::new(false),
+            idle: AtomicU64::new(0),
             present: AtomicBool::new(false),
             serves: AtomicUsize::new(worker),
         };
@@ -102,20 +105,24 @@ impl Crew {
         self.desks[worker].letters.send(letter).map_err(|flume::SendError(letter)| letter)
     }
 
-    /// Tells others whether this worker has nothing to do.
+    /// Tells others that this worker has nothing to do from here on, or that it has.
     pub(crate) fn set_idle(&self, worker: usize, idle: bool) {
-        self.desks[worker].idle.store(idle, Ordering::Release);
+        self.desks[worker].idle.store(if idle { now() } else { 0 }, Ordering::Release);
     }
 
     /// Makes sure of a worker that has nothing to do: nobody else will, until it says so again.
     pub(crate) fn claim(&self, worker: usize) -> bool {
         let idle = &self.desks[worker].idle;
-        idle.load(Ordering::Relaxed) && idle.swap(false, Ordering::AcqRel)
+        idle.load(Ordering::Relaxed) != 0 && idle.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Makes sure of any other worker that has nothing to do.
-    pub(crate) fn claim_any(&self, me: usize) -> Option<usize> {
-        (1..self.desks.len()).map(|step| (me + step) % self.desks.len()).find(|&worker| self.claim(worker))
+    /// Makes sure of any other worker that has had nothing to do for that long.
+    pub(crate) fn claim_any(&self, me: usize, idle_for: Duration) -> Option<usize> {
+        let before = now().saturating_sub(idle_for.as_nanos() as u64);
+        let is_free = |&worker: &usize| {
+            (1..before).contains(&self.desks[worker].idle.load(Ordering::Relaxed)) && self.claim(worker)
+        };
+        (1..self.desks.len()).map(|step| (me + step) % self.desks.len()).find(is_free)
     }
 
     /// Asks for one more worker, where not all have been started.
@@ -129,4 +136,10 @@ impl Crew {
     pub(crate) fn help_wanted(&self) -> bool {
         self.help_wanted.swap(false, Ordering::AcqRel)
     }
+}
+
+/// The time, to a few milliseconds: it is taken before each wait, and must cost next to nothing.
+fn now() -> u64 {
+    let time = clock_gettime(ClockId::MonotonicCoarse);
+    (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64).max(1)
 }

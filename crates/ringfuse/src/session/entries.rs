@@ -24,6 +24,9 @@ use crate::transport::ring::{Completion, Ring, entry_header};
 /// Entries that a queue starts with. It gets more as soon as all of them are in use.
 const FIRST_ENTRIES: usize = 4;
 
+/// For how long a worker has had nothing to do when its CPU is taken to have nothing to do.
+const IDLE_CPU: Duration = Duration::from_millis(2);
+
 /// How often and how long apart a registration is tried again that the kernel is not ready for.
 pub(crate) const REGISTER_TRIES: usize = 400;
 pub(crate) const REGISTER_PAUSE: Duration = Duration::from_millis(5);
@@ -39,6 +42,7 @@ pub(crate) struct Entries<P> {
     crew: Arc<Crew>,
     plan: Arc<Plan>,
     queues: Box<[Queue]>,
+    turn: Cell<u32>,
     /// Queues that may have requests waiting in the kernel.
     starved: Cell<usize>,
     /// Entries of such queues that were committed in this turn.
@@ -53,6 +57,9 @@ pub(crate) struct Entries<P> {
 struct Queue {
     entries: Cell<u16>,
     serving: Cell<u16>,
+    /// The last turn in which requests of it were begun, and how many were at hand in it, those served since before included.
+    turn: Cell<u32>,
+    at_hand: Cell<u16>,
     /// All entries were in use at once, so that requests may have piled up in the kernel. It hands them out only as
     /// entries are committed, not as they are added.
     starved: Cell<bool>,
@@ -90,6 +97,7 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
             crew: crew.clone(),
             plan: plan.clone(),
             queues: (0..plan.queues).map(|_| Queue::default()).collect(),
+            turn: Cell::new(0),
             starved: Cell::new(0),
             committed: RefCell::default(),
             share: Cell::new(None),
@@ -252,14 +260,18 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         }
     }
 
-    /// One more request of a queue is served. Before all entries are in use, there are more.
+    /// One more request of a queue is served. Where requests are at hand in all its entries, it gets more.
     fn begin(self: &Rc<Self>, number: u16) {
         let queue = &self.queues[usize::from(number)];
-        queue.serving.set(queue.serving.get() + 1);
-        if queue.serving.get() < queue.entries.get() || !self.is_mine(number) {
+        let serving = queue.serving.get() + 1;
+        queue.serving.set(serving);
+        let turn = self.turn.get();
+        let at_hand = if queue.turn.replace(turn) == turn { queue.at_hand.get() + 1 } else { serving };
+        queue.at_hand.set(at_hand);
+        if at_hand < queue.entries.get() || !self.is_mine(number) {
             return;
         }
-        if !queue.starved.replace(true) {
+        if serving == queue.entries.get() && !queue.starved.replace(true) {
             self.starved.set(self.starved.get() + 1);
         }
         let have = usize::from(queue.entries.get());
@@ -312,17 +324,19 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         Some(worker)
     }
 
-    /// Lets another worker serve the next few requests.
+    /// Lets another worker serve the next few requests, if one has had nothing to do for a while: as long as requests come to
+    /// it all the time, its CPU is busy with their programs.
     pub(crate) fn share(&self, count: usize) {
-        match self.crew.claim_any(self.service.worker) {
+        match self.crew.claim_any(self.service.worker, IDLE_CPU) {
             Some(worker) => self.share.set(Some((worker, count))),
             None => self.crew.call_for_help(),
         }
     }
 
-    /// What was to be shared and is not has been served.
-    pub(crate) fn shared(&self) {
+    /// The requests at hand have been begun, and what was to be shared and is not.
+    pub(crate) fn next_turn(&self) {
         self.share.set(None);
+        self.turn.set(self.turn.get().wrapping_add(1));
     }
 
     fn hand_over(&self, worker: usize, entry: Entry, framing: Framing) -> Result<(), Entry> {

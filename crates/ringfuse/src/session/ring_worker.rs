@@ -41,7 +41,7 @@ where
             entries.share(count);
         }
         completed.drain(..).for_each(|number| tasks.poll(number));
-        entries.shared();
+        entries.next_turn();
         tasks.poll_woken();
         let mut more = executor.run();
         if ending.has_begun() && entries.live.none() {
@@ -102,7 +102,7 @@ impl Workload {
     const SAMPLED: u32 = 8;
 
     /// Work at hand beyond this is worth another CPU's wake-up.
-    const SURPLUS: Duration = Duration::from_micros(200);
+    const SURPLUS: Duration = Duration::from_micros(500);
 
     fn begin(&self, requests: usize) -> Option<(u32, Duration)> {
         if requests < 2 {
