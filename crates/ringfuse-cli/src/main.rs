@@ -5,6 +5,7 @@
 
 #![deny(unsafe_code)]
 
+mod caller;
 mod cli;
 mod failure;
 mod mem;
@@ -41,7 +42,8 @@ fn serve_mem(common: &Common, mut options: mem::options::Options) -> Result<(), 
     mount_options.default_permissions = true;
     serve::log(common)?;
     let depth = options.depth();
-    let filesystem = mem::MemFs::new(options, &mount_options);
+    let filesystem = mem::MemFs::new(options, &mount_options)
+        .map_err(|error| Failure::System("cannot open /proc", error))?;
     let report = filesystem.report();
     serve::serve(common.mount(mount_options, depth), filesystem, report, common.stats)
 }

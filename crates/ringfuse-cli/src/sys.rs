@@ -25,6 +25,10 @@ const MAX_HANDLE: usize = 128;
 /// Handles up to this length are kept in place: those of ext4, tmpfs, xfs and btrfs are.
 const SHORT: usize = 22;
 
+/// `FILEID_INO32_GEN`, and what xfs makes of it.
+const INO32_GEN: c_int = 1;
+const XFS_INO64_GEN: c_int = 0x81;
+
 /// A name for an inode that stays right when the inode is renamed, and wrong when it is gone: `struct file_handle` of
 /// `name_to_handle_at(2)`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +71,45 @@ impl FileHandle {
             Bytes::Short(len, bytes) => &bytes[..usize::from(*len)],
             Bytes::Long(bytes) => bytes,
         }
+    }
+
+    fn words<const N: usize>(&self) -> Option<[u32; N]> {
+        let mut words = [0; N];
+        let (chunks, rest) = self.bytes().as_chunks::<4>();
+        if chunks.len() != N || !rest.is_empty() {
+            return None;
+        }
+        for (word, chunk) in words.iter_mut().zip(chunks) {
+            *word = u32::from_ne_bytes(*chunk);
+        }
+        Some(words)
+    }
+
+    /// All of the handle in one number of at least 2^32, where there is one: it is an inode number and a generation, of 32
+    /// bits each, in the order that ext4 and most others have, or tmpfs, or xfs.
+    pub(crate) fn number(&self) -> Option<u64> {
+        let (high, low) = match (self.kind, self.words(), self.words()) {
+            (INO32_GEN, Some([ino, generation]), _) => (ino, generation),
+            (INO32_GEN, _, Some([generation, ino, 0])) | (XFS_INO64_GEN, _, Some([ino, 0, generation])) => {
+                (ino, generation)
+            }
+            _ => return None,
+        };
+        (high != 0).then_some(u64::from(high) << 32 | u64::from(low))
+    }
+
+    /// The handle of such a number, on the filesystem that another handle is of.
+    pub(crate) fn of_number(number: u64, like: &Self) -> Option<Self> {
+        let (ino, generation) = ((number >> 32) as u32, number as u32);
+        let (two, three) = (like.words::<2>(), like.words::<3>());
+        let words = match (like.kind, two, three) {
+            (INO32_GEN, Some(_), _) => &[ino, generation][..],
+            (INO32_GEN, _, Some(_)) => &[generation, ino, 0],
+            (XFS_INO64_GEN, _, Some(_)) => &[ino, 0, generation],
+            _ => return None,
+        };
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        Self::new(like.kind, &bytes).filter(|handle| handle.number() == Some(number))
     }
 
     /// The handle of an open file, `O_PATH` included (`name_to_handle_at(2)`).
@@ -192,6 +235,11 @@ const IOCTLS: [u32; 5] = [
     0x401c_5820,
 ];
 
+/// Whether a command of those changes the inode.
+pub(crate) fn changes_inode(command: u32) -> bool {
+    IOCTLS.contains(&command) && command >> 30 & 1 != 0
+}
+
 /// `ioctl(2)` with an argument that is read and written in place.
 ///
 /// # Errors
@@ -251,6 +299,27 @@ mod tests {
         assert_eq!(FileHandle::new(1, &[0; MAX_HANDLE + 1]), None);
         let long = FileHandle::new(1, &[7; SHORT + 1]).unwrap();
         assert_eq!(long.bytes(), [7; SHORT + 1]);
+    }
+
+    #[test]
+    fn handles_are_numbers_and_back() {
+        let handle = |kind, words: &[u32]| {
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+            FileHandle::new(kind, &bytes).unwrap()
+        };
+        for (kind, words) in [(1, &[7, u32::MAX][..]), (1, &[u32::MAX, 7, 0]), (0x81, &[7, 0, u32::MAX])] {
+            let handle = handle(kind, words);
+            let number = handle.number().unwrap();
+            assert_eq!(number, 7 << 32 | u64::from(u32::MAX));
+            assert_eq!(FileHandle::of_number(number, &handle), Some(handle));
+        }
+        // There is no room for more, and what is small is counted up.
+        for (kind, words) in [(1, &[1, 7, 1][..]), (0x81, &[7, 1, 2]), (1, &[0, 7]), (2, &[7, 8]), (1, &[7])]
+        {
+            assert_eq!(handle(kind, words).number(), None, "{kind} {words:?}");
+        }
+        assert_eq!(FileHandle::of_number(7, &handle(1, &[7, 8])), None);
+        assert_eq!(FileHandle::of_number(7 << 32, &handle(0x4d, &[1; 10])), None);
     }
 
     #[test]

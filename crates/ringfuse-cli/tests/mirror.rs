@@ -40,13 +40,28 @@ fn serve(arguments: &[&str]) -> Mirror {
 
 /// `prepare` makes what is to be in the source at the start.
 fn serve_with(arguments: &[&str], prepare: impl FnOnce(&Path)) -> Mirror {
+    let (mountpoint, source) = new_source();
+    prepare(&source.0);
+    start(ringfuse(), arguments, mountpoint, source)
+}
+
+/// Has the program started by another one.
+fn serve_by(starter: &str, before: &[&str], arguments: &[&str]) -> Mirror {
+    let (mountpoint, source) = new_source();
+    let mut command = Command::new(starter);
+    command.args(before).arg(ringfuse().get_program());
+    start(command, arguments, mountpoint, source)
+}
+
+fn new_source() -> (Mountpoint, Source) {
     let mountpoint = Mountpoint::new();
-    let source = mountpoint.with_extension("source");
-    fs::create_dir(&source).unwrap();
-    prepare(&source);
-    let source = Source(source);
+    let source = Source(mountpoint.with_extension("source"));
+    fs::create_dir(&source.0).unwrap();
+    (mountpoint, source)
+}
+
+fn start(mut command: Command, arguments: &[&str], mountpoint: Mountpoint, source: Source) -> Mirror {
     let program = Program::start_at(mountpoint, |path| {
-        let mut command = ringfuse();
         command.arg("mirror").arg(&source.0).arg(path).args(arguments);
         command
     });
@@ -64,12 +79,22 @@ impl Mirror {
         self.source.0.join(name)
     }
 
-    /// Unmounts, and waits for a good end. Another test that is about to start a program may have this one's files for a
-    /// moment.
-    fn finish(mut self) {
+    /// Unmounts, and waits for a good end.
+    fn finish(self) {
+        self.end();
+    }
+
+    /// Unmounts, and mirrors the same source again.
+    fn again(self, arguments: &[&str]) -> Self {
+        start(ringfuse(), arguments, Mountpoint::new(), self.end())
+    }
+
+    /// Another test that is about to start a program may have this one's files for a moment.
+    fn end(mut self) -> Source {
         soon("unmount", || unmount(self.program.path(), UnmountFlags::empty()).is_ok());
         let status = self.program.wait();
         assert!(status.success(), "{status}");
+        self.source
     }
 }
 
@@ -154,6 +179,65 @@ fn an_inode_number_that_is_used_again_is_another_file() {
         assert_eq!(fs::read_to_string(&name).unwrap(), format!("{round}"));
         fs::remove_file(&name).unwrap();
     }
+    mirror.finish();
+}
+
+#[test]
+fn files_without_names_are_held_by_one_descriptor_each() {
+    // 100 of them open at the source, and less than another 100 for all else.
+    let mirror = serve_by("prlimit", &["--nofile=200"], &[]);
+    let files: Vec<File> = (0..100)
+        .map(|number| {
+            let name = mirror.at(&format!("f{number}"));
+            let file = File::options().read(true).write(true).create_new(true).open(&name).unwrap();
+            fs::remove_file(name).unwrap();
+            file.write_all_at(format!("{number}").as_bytes(), 0).unwrap();
+            file
+        })
+        .collect();
+    for (number, file) in files.iter().enumerate() {
+        let stat = file.metadata().unwrap();
+        assert_eq!((stat.nlink(), stat.len()), (0, format!("{number}").len() as u64));
+        file.set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    drop(files);
+    mirror.finish();
+}
+
+#[test]
+fn file_handles_outlive_the_mount() {
+    let mirror = serve(&[]);
+    fs::create_dir(mirror.at("d")).unwrap();
+    fs::write(mirror.at("d/f"), "content").unwrap();
+    // Python has no such function, and the kit's are of its suite.
+    let script = "import ctypes,os,sys\n\
+        libc=ctypes.CDLL(None,use_errno=True)\n\
+        what,mount,name=sys.argv[1:4]\n\
+        handle=ctypes.create_string_buffer(136)\n\
+        if what=='save':\n\
+        \x20 ctypes.c_uint.from_buffer(handle).value=128\n\
+        \x20 assert libc.name_to_handle_at(-100,os.fsencode(name),handle,ctypes.byref(ctypes.c_int()),0)==0\n\
+        \x20 print(handle.raw.hex())\n\
+        else:\n\
+        \x20 handle.raw=bytes.fromhex(name)\n\
+        \x20 fd=libc.open_by_handle_at(os.open(mount,os.O_RDONLY),handle,os.O_RDONLY)\n\
+        \x20 print(os.read(fd,100).decode() if fd>=0 else os.strerror(ctypes.get_errno()))\n";
+    let python = |arguments: &[&std::ffi::OsStr]| {
+        let output = Command::new("python3").args(["-c", script]).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let saved = python(&["save".as_ref(), mirror.at("").as_os_str(), mirror.at("d/f").as_os_str()]);
+    let mirror = mirror.again(&[]);
+    let opened = |mirror: &Mirror| python(&["open".as_ref(), mirror.at("").as_os_str(), saved.as_ref()]);
+    assert_eq!(opened(&mirror), "content");
+    fs::rename(mirror.at("d/f"), mirror.at("g")).unwrap();
+    let mirror = mirror.again(&[]);
+    assert_eq!(opened(&mirror), "content");
+    fs::remove_file(mirror.source("g")).unwrap();
+    fs::write(mirror.source("g"), "other").unwrap();
+    let mirror = mirror.again(&[]);
+    assert_eq!(opened(&mirror), "Stale file handle");
     mirror.finish();
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringfuse::{
-    Atime, Attr, BytesOut, Errno, FileType, OpenFlags, Request, Result, SetTime, Statx, Timestamp, op,
+    Atime, Attr, BytesOut, Caller, Errno, FileType, OpenFlags, Request, Result, SetTime, Statx, Timestamp, op,
 };
 
 use super::acl::Acl;
@@ -36,7 +36,7 @@ impl MemFs {
             .attributes((meta.flags & SHOWN).into(), SHOWN.into()))
     }
 
-    pub(super) fn change(&self, op: &op::Setattr) -> Result<Attr> {
+    pub(super) fn change(&self, op: &op::Setattr, caller: Option<Caller>) -> Result<Attr> {
         let node = self.nodes.get(op.node)?;
         let now = self.now();
         let mut data = op.size.map(|_| node.write_file()).transpose()?;
@@ -66,7 +66,7 @@ impl MemFs {
         if node.kind != FileType::Directory && (empty || op.uid.or(op.gid).is_some() || op.size.is_some()) {
             // Nothing to be changed means that the privileges are to go, by `chown(path, -1, -1)` or `fallocate`: the
             // kernel has no other way to say it.
-            meta.drop_privileges(op.kill_suidgid || empty);
+            meta.drop_privileges(op.kill_suidgid || empty, |gid| self.in_group(caller, gid));
         }
         let resolve = |time| match time {
             SetTime::Now => now,
@@ -80,21 +80,29 @@ impl MemFs {
 
     /// Notes that a file was read, as far as the mount options want it.
     pub(super) fn accessed(&self, node: &Node, flags: OpenFlags) {
-        if self.atime == Atime::Never
-            || flags.contains(libc::O_NOATIME)
-            || (self.nodiratime && node.kind == FileType::Directory)
-        {
+        if flags.contains(libc::O_NOATIME) || (self.nodiratime && node.kind == FileType::Directory) {
             return;
         }
         let now = self.now();
         let mut meta = node.meta();
-        let due = self.atime == Atime::Strict
-            || meta.atime <= meta.mtime
-            || meta.atime <= meta.ctime
-            || now.secs - meta.atime.secs >= DAY;
-        if due && meta.flags & NOATIME == 0 {
+        if self.atime_is_due(&meta, now) {
             meta.atime = now;
         }
+    }
+
+    /// Whether the next access is to be noted.
+    pub(super) fn atime_is_due(&self, meta: &Meta, now: Timestamp) -> bool {
+        let due = match self.atime {
+            Atime::Never => false,
+            Atime::Strict => true,
+            _ => meta.atime <= meta.mtime || meta.atime <= meta.ctime || now.secs - meta.atime.secs >= DAY,
+        };
+        due && meta.flags & NOATIME == 0
+    }
+
+    /// Whether the caller keeps setgid of a file of that group which the group may not execute.
+    pub(super) fn in_group(&self, caller: Option<Caller>, group: u32) -> bool {
+        caller.is_none_or(|caller| caller.uid == 0 || self.processes.in_group(caller, group))
     }
 
     /// The time, by the clock of the kernel's filesystems where it sets times too.

@@ -1,6 +1,6 @@
 //! Open files: reading, writing, space.
 
-use ringfuse::{Errno, Fh, Name, NodeId, OpenFlags, Opened, Request, Result, op};
+use ringfuse::{Caller, Errno, Fh, Name, NodeId, OpenFlags, Opened, Request, Result, op};
 
 use super::MemFs;
 use super::flags::{APPEND, IMMUTABLE};
@@ -21,15 +21,19 @@ impl MemFs {
             }
         }
         meta.opens += 1;
-        Ok(self.opened())
+        // Where a read is to be noted, it must come here.
+        let alone = meta.opens == 1 && op.flags.reads();
+        let noted = alone && self.atime_is_due(&meta, self.now());
+        Ok(self.opened(!noted))
     }
 
     /// The answer for a file that is opened: the kernel's pages stay valid, since nobody else writes.
-    fn opened(&self) -> Opened {
+    fn opened(&self, keep: bool) -> Opened {
         let opened = Opened::new(self.new_handle());
-        let opened = match self.options.direct {
-            true => opened.direct_io().parallel_direct_writes(),
-            false => opened.keep_cache(),
+        let opened = match (self.options.direct, keep) {
+            (true, _) => opened.direct_io().parallel_direct_writes(),
+            (false, true) => opened.keep_cache(),
+            (false, false) => opened,
         };
         // There is nothing to be done when a descriptor is closed, but to give up locks.
         if self.locks.is_some() { opened } else { opened.no_flush() }
@@ -54,7 +58,7 @@ impl MemFs {
     ) -> Result<(ringfuse::Entry, Opened)> {
         let birth = self.birth(rq, op.mode, op.creation, true)?;
         let node = self.make(op.parent, op.name, birth, Make::File)?;
-        Ok((self.told(&node), self.opened()))
+        Ok((self.told(&node), self.opened(true)))
     }
 
     pub(super) fn create_unnamed(
@@ -64,7 +68,7 @@ impl MemFs {
     ) -> Result<(ringfuse::Entry, Opened)> {
         let birth = self.birth(rq, op.mode, op.creation, true)?;
         let node = self.make_unnamed(op.parent, birth)?;
-        Ok((self.told(&node), self.opened()))
+        Ok((self.told(&node), self.opened(true)))
     }
 
     pub(super) fn create_other(
@@ -114,7 +118,7 @@ impl MemFs {
     }
 
     /// Writes, and returns how much.
-    pub(super) fn write_at(&self, op: &op::Write, bytes: &[u8]) -> Result<usize> {
+    pub(super) fn write_at(&self, op: &op::Write, bytes: &[u8], caller: Option<Caller>) -> Result<usize> {
         let node = self.nodes.get(op.node)?;
         let mut data = node.write_file()?;
         let len = data.write(op.offset, bytes)?;
@@ -123,7 +127,7 @@ impl MemFs {
         // What comes from the page cache was written earlier. With a writeback cache the kernel has noted when, and
         // tells it by `setattr`; without one it is a mapped page, and the time is unknown.
         if !op.cache {
-            meta.drop_privileges(op.kill_suidgid);
+            meta.drop_privileges(op.kill_suidgid, |gid| self.in_group(caller, gid));
         }
         if !(op.cache && self.agreed().writeback) {
             meta.modified(self.now());
@@ -158,7 +162,7 @@ impl MemFs {
             _ => return Err(Errno::EOPNOTSUPP),
         }
         meta.show(&data);
-        meta.drop_privileges(false);
+        meta.drop_privileges(false, |_| true);
         meta.modified(self.now());
         Ok(())
     }
@@ -199,7 +203,7 @@ impl MemFs {
         drop(source);
         let mut meta = to.meta();
         meta.show(&target);
-        meta.drop_privileges(false);
+        meta.drop_privileges(false, |_| true);
         meta.modified(self.now());
         drop(meta);
         drop(target);

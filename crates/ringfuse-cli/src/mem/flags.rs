@@ -41,15 +41,16 @@ fn from_xflags(xflags: u32) -> Option<u32> {
 }
 
 impl MemFs {
-    pub(super) fn inode_flags(&self, op: &op::Ioctl<'_>, out: &mut IoctlOut<'_>) -> Result<()> {
+    /// Serves `ioctl`, and tells whether anything was set.
+    pub(super) fn inode_flags(&self, op: &op::Ioctl<'_>, out: &mut IoctlOut<'_>) -> Result<bool> {
         let node = self.nodes.get(op.node)?;
         let mut meta = node.meta();
         let word = || op.input.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes)).ok_or(Errno::EINVAL);
         let flags = match op.cmd {
-            GETFLAGS => return out.put(&meta.flags.to_ne_bytes()),
+            GETFLAGS => return out.put(&meta.flags.to_ne_bytes()).map(|()| false),
             FSGETXATTR => {
                 out.put(&to_xflags(meta.flags).to_ne_bytes())?;
-                return out.put(&[0; FSXATTR - size_of::<u32>()]);
+                return out.put(&[0; FSXATTR - size_of::<u32>()]).map(|()| false);
             }
             SETFLAGS => Some(word()?).filter(|flags| flags & !(SHOWN | INHERITED) == 0),
             FSSETXATTR => from_xflags(word()?),
@@ -57,7 +58,7 @@ impl MemFs {
         };
         meta.flags = flags.ok_or(Errno::EOPNOTSUPP)?;
         meta.ctime = self.now();
-        Ok(())
+        Ok(true)
     }
 }
 

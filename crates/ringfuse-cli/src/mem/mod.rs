@@ -39,6 +39,7 @@ use ringfuse::{
     TransportKind, WriteBuf, Written, op,
 };
 
+use crate::caller::Processes;
 use dir::Dir;
 use locks::{File, Locks, Want};
 use names::Make;
@@ -55,6 +56,8 @@ pub(crate) struct MemFs {
     options: Options,
     atime: Atime,
     nodiratime: bool,
+    processes: Processes,
+    notifier: OnceLock<Notifier>,
     agreed: OnceLock<Agreed>,
     nodes: Arc<Table>,
     space: Arc<Space>,
@@ -73,11 +76,13 @@ struct Agreed {
 
 impl MemFs {
     /// An empty filesystem. Of the mount options it is those of access times that are up to a filesystem.
-    pub(crate) fn new(options: Options, mount: &MountOptions) -> Self {
+    pub(crate) fn new(options: Options, mount: &MountOptions) -> std::io::Result<Self> {
         let (nodes, space) = (Arc::new(Table::new()), Space::new(options.pages(), options.inodes));
         let filesystem = Self {
             atime: mount.atime,
             nodiratime: mount.nodiratime,
+            processes: Processes::open()?,
+            notifier: OnceLock::new(),
             agreed: OnceLock::new(),
             locks: options.locks.then(|| Arc::new(Locks::new())),
             tree: Mutex::default(),
@@ -87,7 +92,7 @@ impl MemFs {
             options,
         };
         filesystem.plant();
-        filesystem
+        Ok(filesystem)
     }
 
     /// Makes the root.
@@ -176,7 +181,8 @@ impl Filesystem for MemFs {
         Ok(())
     }
 
-    async fn ready(&self, session: &SessionInfo, _: Notifier) {
+    async fn ready(&self, session: &SessionInfo, notifier: Notifier) {
+        let _ = self.notifier.set(notifier);
         if let (Some(locks), TransportKind::Ring) = (&self.locks, session.transport) {
             // Who waits for a lock holds an entry of a queue. Some must be left for the one who gives it up.
             locks.limit_waiters((session.depth / 2).max(1));
@@ -207,8 +213,8 @@ impl Filesystem for MemFs {
         Ok(StatxReply::new(statx).ttl(self.attr_ttl(&statx.attr)))
     }
 
-    async fn setattr(&self, _: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
-        let attr = self.change(&op)?;
+    async fn setattr(&self, rq: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
+        let attr = self.change(&op, rq.caller())?;
         Ok(AttrReply::new(attr).ttl(self.attr_ttl(&attr)))
     }
 
@@ -272,8 +278,8 @@ impl Filesystem for MemFs {
         Ok(buf.filled(len))
     }
 
-    async fn write(&self, _: &Request<'_>, op: op::Write, data: WriteBuf) -> Result<Written> {
-        self.write_at(&op, data.bytes())?.try_into()
+    async fn write(&self, rq: &Request<'_>, op: op::Write, data: WriteBuf) -> Result<Written> {
+        self.write_at(&op, data.bytes(), rq.caller())?.try_into()
     }
 
     async fn statfs(&self, _: &Request<'_>, _: op::Statfs) -> Result<Statfs> {
@@ -339,7 +345,13 @@ impl Filesystem for MemFs {
     }
 
     async fn ioctl(&self, _: &Request<'_>, op: op::Ioctl<'_>, out: &mut IoctlOut<'_>) -> Result<()> {
-        self.inode_flags(&op, out)
+        if self.inode_flags(&op, out)?
+            && let Some(notifier) = self.notifier.get()
+        {
+            // The kernel does not know that this sets the time of change.
+            let _ = notifier.inval_inode(op.node, -1, 0).await;
+        }
+        Ok(())
     }
 
     async fn fallocate(&self, _: &Request<'_>, op: op::Fallocate) -> Result<()> {

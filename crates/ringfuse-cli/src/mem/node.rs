@@ -161,12 +161,12 @@ impl Meta {
         self.ctime = now;
     }
 
-    /// The file was changed by someone: without the privilege to keep it (`kill_suidgid`) setuid goes, and setgid where
-    /// it stands for a program of the group; capabilities always do.
-    pub(super) fn drop_privileges(&mut self, kill_suidgid: bool) {
-        if kill_suidgid {
+    /// The file was changed by someone: capabilities go, and by one without the privilege to keep it setuid, and setgid where
+    /// it stands for a program of the group, or he is not in that (`member`).
+    pub(super) fn drop_privileges(&mut self, unprivileged: bool, member: impl FnOnce(u32) -> bool) {
+        if unprivileged {
             self.mode &= !libc::S_ISUID;
-            if self.mode & libc::S_IXGRP != 0 {
+            if self.mode & libc::S_ISGID != 0 && (self.mode & libc::S_IXGRP != 0 || !member(self.gid)) {
                 self.mode &= !libc::S_ISGID;
             }
         }

@@ -10,7 +10,10 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-use ringfuse::{Attr, AttrReply, Entry, Errno, FileType, Result, SetTime, Statfs, StatxReply, Timestamp, op};
+use ringfuse::{
+    Attr, AttrReply, Caller, Entry, Errno, FileType, Generation, Result, SetTime, Statfs, StatxReply,
+    Timestamp, op,
+};
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, Uid, chmodat, chownat, ftruncate,
     statx, utimensat,
@@ -32,9 +35,14 @@ pub(super) fn seen(stat: &Statx) -> Seen {
     (stat.stx_size, (mtime.tv_sec, mtime.tv_nsec), (ctime.tv_sec, ctime.tv_nsec))
 }
 
-/// The caller has no `CAP_FSETID`, as far as we know.
-pub(super) fn unprivileged(uid: Option<u32>) -> bool {
-    uid.is_some_and(|uid| uid != 0)
+/// The caller, if he has no `CAP_FSETID`, as far as we know.
+pub(super) fn unprivileged(caller: Option<Caller>) -> Option<Caller> {
+    caller.filter(|caller| caller.uid != 0)
+}
+
+/// Whether there is anything that a write by one without `CAP_FSETID` may clear.
+pub(super) fn has_setid(stat: &Statx) -> bool {
+    u32::from(stat.stx_mode) & (libc::S_ISUID | libc::S_ISGID) != 0
 }
 
 fn timespec(time: Option<SetTime>) -> Timespec {
@@ -69,7 +77,9 @@ impl Core {
 
     /// The answer of a lookup.
     pub(super) fn entry(&self, node: &Node, stat: &Statx) -> Entry {
-        Entry::new(node.id, self.attr(stat)).ttl(self.ttl)
+        let entry = Entry::new(node.id, self.attr(stat)).ttl(self.ttl);
+        // What is counted up starts anew with each mount: a file handle of an earlier one must not fit.
+        if node.is_counted() { entry.generation(Generation(self.generation)) } else { entry }
     }
 
     fn reply(&self, stat: &Statx) -> AttrReply {
@@ -104,16 +114,26 @@ impl Core {
         fd: &OwnedFd,
         file: Option<&OwnedFd>,
         op: &op::Setattr,
+        caller: Option<Caller>,
     ) -> Result<AttrReply> {
-        if op.uid.is_some() || op.gid.is_some() {
-            self.chown(fd, op)?;
+        let other = op.mode.is_some()
+            || op.size.is_some()
+            || op.atime.is_some()
+            || op.mtime.is_some()
+            || op.ctime.is_some();
+        // Nothing to be changed means that the privileges are to go, by chown(path, -1, -1) or fallocate(2): the kernel has no
+        // other way to say it.
+        if op.uid.is_some() || op.gid.is_some() || !other {
+            self.chown(fd, op, caller)?;
         }
         if let Some(mode) = op.mode {
             self.chmod(fd, mode)?;
         }
         if let Some(size) = op.size {
             let len = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
-            clearing_setid(op.kill_suidgid, || match file {
+            let before = if file.is_none() && size == 0 { Some(stat(fd)?) } else { None };
+            let caller = caller.filter(|_| op.kill_suidgid);
+            clearing_setid(self.clearing_as(fd, caller)?, || match file {
                 Some(file) => match ftruncate(file, size) {
                     // It is not open for writing.
                     Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => self.truncate(fd, len),
@@ -121,12 +141,34 @@ impl Core {
                 },
                 None => self.truncate(fd, len),
             })?;
+            if before.is_some_and(|stat| stat.stx_size == 0) {
+                // As open(2) with O_TRUNC does, and truncate(2) does not on all filesystems. It is the former, hardly ever the
+                // latter.
+                Self::set_times(fd, None, Some(SetTime::Now))?;
+            }
         }
         if op.atime.is_some() || op.mtime.is_some() {
-            let times = Timestamps { last_access: timespec(op.atime), last_modification: timespec(op.mtime) };
-            os(utimensat(fd, c"", &times, AtFlags::EMPTY_PATH))?;
+            Self::set_times(fd, op.atime, op.mtime)?;
         }
         self.getattr(fd)
+    }
+
+    fn set_times(fd: &OwnedFd, atime: Option<SetTime>, mtime: Option<SetTime>) -> Result<()> {
+        let times = Timestamps { last_access: timespec(atime), last_modification: timespec(mtime) };
+        os(utimensat(fd, c"", &times, AtFlags::EMPTY_PATH))
+    }
+
+    /// In which group a thread is to be that changes the content of a file for one without `CAP_FSETID`; `None` if there is
+    /// no such caller, or nothing to be cleared.
+    pub(super) fn clearing_as(&self, file: &OwnedFd, caller: Option<Caller>) -> Result<Option<u32>> {
+        let Some(caller) = caller else { return Ok(None) };
+        let stat = stat(file)?;
+        if !has_setid(&stat) {
+            return Ok(None);
+        }
+        let shown = self.options.squash.map_or(stat.stx_gid, |squash| squash.gid);
+        let member = self.source.processes.in_group(caller, shown);
+        Ok(Some(if member { stat.stx_gid } else { caller.gid }))
     }
 
     fn truncate(&self, fd: &OwnedFd, len: i64) -> std::io::Result<()> {
@@ -140,9 +182,8 @@ impl Core {
         os(chmodat(&self.source.fds, number(fd).as_str(), mode, AtFlags::empty()))
     }
 
-    /// Gives an inode to others. That clears setuid, and setgid where the group may execute it, whoever asks; in all other
-    /// cases it is the caller's groups that decide about setgid, which we do not know.
-    fn chown(&self, fd: &OwnedFd, op: &op::Setattr) -> Result<()> {
+    /// Gives an inode to others, which clears setuid and setgid.
+    fn chown(&self, fd: &OwnedFd, op: &op::Setattr, caller: Option<Caller>) -> Result<()> {
         if let Some(squash) = self.options.squash {
             // They are all one's own; nothing can be given away.
             let same =
@@ -150,7 +191,9 @@ impl Core {
             return if same { Ok(()) } else { Err(Errno::EPERM) };
         }
         let (uid, gid) = (op.uid.map(Uid::from_raw), op.gid.map(Gid::from_raw));
-        os(chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH))
+        Ok(clearing_setid(self.clearing_as(fd, unprivileged(caller))?, || {
+            Ok(chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?)
+        })?)
     }
 
     /// Serves `statfs` by a descriptor of the node it was asked on.

@@ -23,10 +23,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use compio_driver::op::Sync;
-use ringfuse::{Errno, Fh, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
+use ringfuse::{Caller, Errno, Fh, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
 
-use super::attr::{seen, unprivileged};
+use super::attr::{has_setid, seen, unprivileged};
 use super::dir::Stream;
 use super::ident::clearing_setid;
 use super::node::{Data, Node, OpenFile, lock};
@@ -144,6 +144,11 @@ impl Core {
                 flags.remove(OFlags::NOATIME);
                 self.reopen(&fd, flags)
             }
+            // Nobody may open a file of `chattr +a` otherwise. What is appended to it is not collected.
+            Err(Errno::EPERM) if self.options.writeback && op.flags.contains(libc::O_APPEND) => {
+                flags.insert(OFlags::APPEND);
+                self.reopen(&fd, flags)
+            }
             result => result,
         }?;
         let stat = if self.options.cache == Cache::Auto { Some(stat(&file)?) } else { None };
@@ -169,6 +174,7 @@ impl Core {
         }
         match (&*data, self.options.cache) {
             (Some(Data::Kernel(backing)), _) => opened = opened.passthrough(backing),
+            _ if self.options.writeback && flags.contains(OFlags::APPEND) => opened = opened.direct_io(),
             _ if self.options.direct => opened = opened.direct_io().parallel_direct_writes(),
             (_, Cache::Never) => opened = opened.direct_io().parallel_direct_writes(),
             (_, Cache::Always) => opened = opened.keep_cache(),
@@ -177,7 +183,9 @@ impl Core {
                 let before = std::mem::replace(&mut *lock(&more.seen), now);
                 // Where it is open for writing here it changes all the time, and a page that is dropped while its write is on
                 // the way would be read as it was before.
-                if before.is_some() && before == now || opens.iter().any(|open| open.writes) {
+                let reads = !flags.contains(OFlags::WRONLY);
+                let due = reads && stat.is_some_and(|stat| self.source.atime_is_due(stat));
+                if before.is_some() && before == now && !due || opens.iter().any(|open| open.writes) {
                     opened = opened.keep_cache();
                 }
             }
@@ -185,7 +193,7 @@ impl Core {
         if self.nobody_flushes() {
             opened = opened.no_flush();
         }
-        opens.push(OpenFile { fh, file: Arc::clone(&file), writes: writes(flags) });
+        opens.push(OpenFile { fh, file: Arc::clone(&file), writes: writes(flags), closing: false });
         drop((opens, data));
         let handle = Handle { node: Arc::clone(node), file, flags, plain: OnceLock::new(), stream: None };
         self.handles.insert(fh, handle);
@@ -202,7 +210,7 @@ impl Core {
         if has_setid(&stat(file)?) {
             return Ok(Data::Requests);
         }
-        let backing = clearing_setid(true, || Ok(notifier.open_backing(file)?));
+        let backing = clearing_setid(Some(0), || Ok(notifier.open_backing(file)?));
         Ok(Data::Kernel(backing?))
     }
 
@@ -234,6 +242,7 @@ impl Core {
             if opens.is_empty() {
                 opens.shrink_to_fit();
                 *lock(&more.data) = None;
+                self.pin_unlinked(more, &handle.file);
             }
             drop(opens);
             if handle.writes() && self.options.cache == Cache::Auto {
@@ -259,16 +268,16 @@ impl Core {
     }
 
     /// Serves `fallocate`.
-    pub(super) fn fallocate(&self, op: &op::Fallocate, uid: Option<u32>) -> Result<()> {
+    pub(super) fn fallocate(&self, op: &op::Fallocate, caller: Option<Caller>) -> Result<()> {
         let handle = self.handles.get(op.fh)?;
         let mode = FallocateFlags::from_bits_retain(op.mode);
-        Ok(clearing_setid(unprivileged(uid), || {
+        Ok(clearing_setid(self.clearing_as(&handle.file, unprivileged(caller))?, || {
             Ok(rustix::fs::fallocate(&handle.file, mode, op.offset, op.length)?)
         })?)
     }
 
     /// Serves `copy_file_range`.
-    pub(super) fn copy(&self, op: &op::CopyFileRange, uid: Option<u32>) -> Result<u64> {
+    pub(super) fn copy(&self, op: &op::CopyFileRange, caller: Option<Caller>) -> Result<u64> {
         /// So much at once: a program that is to end should not have to wait for a terabyte.
         const MOST: u64 = 64 << 20;
         let (from, to) = (self.handles.get(op.fh)?, self.handles.get(op.out_fh)?);
@@ -276,7 +285,7 @@ impl Core {
         let (to, _) = to.file_for(self, OpenFlags::default(), true)?;
         let (mut at, mut out_at) = (op.offset, op.out_offset);
         let len = op.len.min(MOST) as usize;
-        let copied = clearing_setid(unprivileged(uid), || {
+        let copied = clearing_setid(self.clearing_as(&to, unprivileged(caller))?, || {
             Ok(rustix::fs::copy_file_range(&from.file, Some(&mut at), &to, Some(&mut out_at), len)?)
         })?;
         Ok(copied as u64)
@@ -305,9 +314,14 @@ impl Core {
     }
 
     /// Serves `write`.
-    pub(super) async fn write(&self, op: &op::Write, data: WriteBuf) -> Result<Written> {
+    pub(super) async fn write(
+        &self,
+        op: &op::Write,
+        data: WriteBuf,
+        caller: Option<Caller>,
+    ) -> Result<Written> {
         let (file, direct) = self.handles.get(op.fh)?.file_for(self, op.flags, op.cache)?;
-        let clear = op.kill_suidgid && has_setid(&stat(&file)?);
+        let clear = self.clearing_as(&file, caller.filter(|_| op.kill_suidgid))?;
         let offset = op.offset;
         let write = move |file: &OwnedFd, data: &WriteBuf| {
             clearing_setid(clear, || write_all(file, data.bytes(), offset)).map_err(Errno::from)
@@ -315,7 +329,7 @@ impl Core {
         if self.source.pace == Pace::Memory {
             return write(&file, &data)?.try_into();
         }
-        if clear {
+        if clear.is_some() {
             return blocking::unblock(move || write(&file, &data)).await?.try_into();
         }
         if direct { data.drain_to_direct(file, offset).await } else { data.drain_to(file, offset).await }
@@ -332,13 +346,6 @@ impl Core {
 
 fn writes(flags: OFlags) -> bool {
     flags.intersects(OFlags::WRONLY | OFlags::RDWR)
-}
-
-/// Whether a write by one without `CAP_FSETID` would change the mode.
-fn has_setid(stat: &Statx) -> bool {
-    let mode = u32::from(stat.stx_mode);
-    let setgid = libc::S_ISGID | libc::S_IXGRP;
-    mode & libc::S_ISUID != 0 || mode & setgid == setgid
 }
 
 /// Writes all of it, or as much as can be.

@@ -8,8 +8,9 @@
 //!   filesystem), the one supplementary group that matters, and umask. It keeps its capabilities (`SECBIT_NO_SETUID_FIXUP`),
 //!   as permission has been granted. The umask is a thread's own after `unshare(CLONE_FS)`. To chown afterwards would leave
 //!   a moment in which the file is somebody else's, and could not reproduce default ACLs.
-//! - A write, truncation or change of owner by one *without `CAP_FSETID`* clears setuid and setgid. For these the thread
-//!   gives up that capability, so that the source's filesystem does the clearing, in the same step.
+//! - A write or truncation by one *without `CAP_FSETID`* clears setuid and setgid, the latter of a file that its group may
+//!   not execute only if the caller is not in that group. For these the thread gives up that capability and takes on a group
+//!   that tells, so that the source's filesystem does the clearing, in the same step.
 //!
 //! Identities are those of threads, not of the process (the system calls themselves are, the C library's functions would
 //! not be). A guard puts them back, on all ways out, and nothing here awaits.
@@ -118,13 +119,16 @@ pub(super) fn open_as<T>(who: &Creator, open: impl FnOnce() -> io::Result<T>) ->
     if who.uid == 0 { create_as(who, open) } else { create_as(who, || without(override_, open)) }
 }
 
-/// Does something without `CAP_FSETID`, where one without it asks for it.
+/// Does something without `CAP_FSETID`, as one who is in that group, if one is given.
 ///
 /// # Errors
 ///
 /// Those of `work`, and if the capability cannot be given up.
-pub(super) fn clearing_setid<T>(clear: bool, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    if clear { without(CapabilitySet::FSETID, work) } else { work() }
+pub(super) fn clearing_setid<T>(group: Option<u32>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(group) = group.filter(|_| POWERFUL.get().is_some()) else { return work() };
+    let _back = Back::Identity;
+    set_thread_res_gid(None, Gid::from_raw(group), None)?;
+    without(CapabilitySet::FSETID, work)
 }
 
 fn without<T>(lost: CapabilitySet, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {

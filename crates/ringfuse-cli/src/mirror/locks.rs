@@ -9,6 +9,10 @@
 //! mount, finds deadlocks, tells process ids, and wakes those who wait as soon as a lock is given up. The source has its
 //! say about each, under the lock of that table, without waiting.
 //!
+//! Of the end of an open file, and with it of its locks, the kernel tells by a request that nobody waits for. It may come
+//! after one for the same lock, by a program that has seen the file closed. So who would be refused a lock waits for a moment,
+//! if an open file of the node may be about to end.
+//!
 //! Who waits for a program that uses the source directly is told by nobody. It looks again, after a millisecond at first and
 //! ten times a second in the end. It waits as a future: no thread is held, and a signal for the waiting program ends it. It
 //! does hold an entry of the ring, so only half of a queue may wait.
@@ -25,13 +29,16 @@ use ringfuse::{Errno, Fh, Lock, LockKind, LockOwner, NodeId, Result, op};
 use rustix::fs::{FlockOperation, OFlags, flock};
 
 use super::files::Handle;
-use super::node::lock;
+use super::node::{Node, lock};
 use super::{Core, os};
 use crate::mem::locks::{File, Locks, Want};
 use crate::sys::{RangeLock, get_lock, set_lock};
 
 /// How long who waits for the source sleeps, at first and at most.
 const NAPS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
+
+/// How long the end of an open file is waited for, when a descriptor of it was closed.
+const CLOSING: Duration = Duration::from_millis(10);
 
 /// The locks of a mount that are kept at the source.
 #[derive(Debug)]
@@ -92,6 +99,18 @@ async fn naps(ended: impl Future<Output = ()>) {
     .await;
 }
 
+fn mark_closing(node: &Node, fh: Fh, closing: bool) {
+    let mut opens = lock(&node.more().opens);
+    if let Some(open) = opens.iter_mut().find(|open| open.fh == fh) {
+        open.closing = closing;
+    }
+}
+
+/// Whether another open file of the node may be about to end.
+fn is_closing(node: &Node, fh: Fh) -> bool {
+    lock(&node.more().opens).iter().any(|open| open.closing && open.fh != fh)
+}
+
 impl Core {
     fn locks(&self) -> Result<&SourceLocks> {
         self.locks.as_ref().ok_or(Errno::ENOSYS)
@@ -123,7 +142,19 @@ impl Core {
     }
 
     /// Serves `getlk`.
-    pub(super) fn getlk(&self, op: &op::Getlk) -> Result<Lock> {
+    pub(super) async fn getlk(&self, op: &op::Getlk) -> Result<Lock> {
+        let node = self.table.get(op.node)?;
+        let mut found = self.find_lock(op)?;
+        let mut patience = CLOSING;
+        while found != Lock::free() && !patience.is_zero() && is_closing(&node, op.fh) {
+            compio_runtime::time::sleep(NAPS.0).await;
+            patience = patience.saturating_sub(NAPS.0);
+            found = self.find_lock(op)?;
+        }
+        Ok(found)
+    }
+
+    fn find_lock(&self, op: &op::Getlk) -> Result<Lock> {
         let locks = self.locks()?;
         let found = locks.table.test(posix(op.node), &Want::new(op.owner, op.fh, op.lock));
         if found != Lock::free() || op.lock.kind == LockKind::Unlock {
@@ -141,6 +172,7 @@ impl Core {
         let handle = self.handles.get(op.fh)?;
         let file = File { node: op.node, flock: op.flock };
         let want = Want::new(op.owner, op.fh, op.lock);
+        mark_closing(&handle.node, op.fh, false);
         let ask = |want: &Want| -> Result<()> {
             if op.flock {
                 let how = match want.kind {
@@ -158,6 +190,10 @@ impl Core {
         };
         let done = match locks.table.set_with(file, want, ask) {
             Err(Errno::EAGAIN) if op.wait => locks.table.wait_with(file, want, naps(cancelled), ask).await,
+            Err(Errno::EAGAIN) if is_closing(&handle.node, op.fh) => {
+                let ended = compio_runtime::time::sleep(CLOSING);
+                locks.table.wait_with(file, want, ended, ask).await.map_err(|_| Errno::EAGAIN)
+            }
             result => result,
         };
         if !op.flock {
@@ -167,8 +203,11 @@ impl Core {
     }
 
     /// A descriptor was closed: what its owner had locked goes.
-    pub(super) fn unlock_owner(&self, node: NodeId, owner: LockOwner) {
+    pub(super) fn unlock_owner(&self, node: NodeId, fh: Fh, owner: LockOwner) {
         let Some(locks) = &self.locks else { return };
+        if let Ok(handle) = self.handles.get(fh) {
+            mark_closing(&handle.node, fh, true);
+        }
         // At the source first, so that who is woken by this finds it free.
         let file = lock(&locks.files).remove(&(node, owner));
         drop(file);

@@ -42,6 +42,7 @@ mod source;
 mod watch;
 mod xattr;
 
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -57,6 +58,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 
 use crate::failure::Failure;
+use crate::sys;
 use files::Handles;
 use ident::Creator;
 use locks::SourceLocks;
@@ -85,6 +87,8 @@ struct Core {
     pins: Arc<AtomicUsize>,
     pin_limit: usize,
     handles: Handles,
+    /// Tells the ids of this mount from those of others.
+    generation: u64,
     locks: Option<SourceLocks>,
     notifier: OnceLock<Notifier>,
     watch: Mutex<Option<Watch>>,
@@ -157,6 +161,8 @@ impl Mirror {
             pins: Arc::default(),
             pin_limit: limit / 4,
             handles: Handles::default(),
+            // The kernel keeps 32 bits; zero is for those that are the same in each mount.
+            generation: RandomState::new().hash_one(0) & 0x7fff_ffff | 1,
             locks: (options.locks == LockPlace::Source).then(SourceLocks::new),
             notifier: OnceLock::new(),
             watch: Mutex::new(watch),
@@ -290,10 +296,6 @@ fn spot(parent: NodeId, name: ringfuse::Name<'_>) -> Spot {
     Spot { parent, name: name.as_c_str().to_owned() }
 }
 
-fn uid(rq: &Request<'_>) -> Option<u32> {
-    rq.caller().map(|caller| caller.uid)
-}
-
 impl Filesystem for Mirror {
     fn init(&self, kernel: &mut Negotiation) -> Result<()> {
         let options = &self.0.options;
@@ -378,14 +380,15 @@ impl Filesystem for Mirror {
         self.look((op.node, op.fh), move |core, fd| core.statx(fd, op.flags, op.mask)).await
     }
 
-    async fn setattr(&self, _: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
+    async fn setattr(&self, rq: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
         self.0.writable()?;
+        let caller = rq.caller();
         self.work(Work::Change, move |core| {
             let handle = op.fh.and_then(|fh| core.handles.get(fh).ok());
             let file = handle.as_ref().map(|handle| &*handle.file);
             match file {
-                Some(file) => core.setattr(file, Some(file), &op),
-                None => core.setattr(&*core.reach(&core.table.get(op.node)?)?, None, &op),
+                Some(file) => core.setattr(file, Some(file), &op, caller),
+                None => core.setattr(&*core.reach(&core.table.get(op.node)?)?, None, &op, caller),
             }
         })
         .await
@@ -465,8 +468,8 @@ impl Filesystem for Mirror {
         self.0.read(&op, buf).await
     }
 
-    async fn write(&self, _: &Request<'_>, op: op::Write, data: WriteBuf) -> Result<Written> {
-        self.0.write(&op, data).await
+    async fn write(&self, rq: &Request<'_>, op: op::Write, data: WriteBuf) -> Result<Written> {
+        self.0.write(&op, data, rq.caller()).await
     }
 
     async fn statfs(&self, _: &Request<'_>, op: op::Statfs) -> Result<Statfs> {
@@ -474,11 +477,11 @@ impl Filesystem for Mirror {
     }
 
     async fn flush(&self, _: &Request<'_>, op: op::Flush) -> Result<()> {
-        self.0.unlock_owner(op.node, op.lock_owner);
+        self.0.unlock_owner(op.node, op.fh, op.lock_owner);
         let handle = self.0.handles.get(op.fh)?;
         if self.0.source.pace == Pace::Remote && handle.writes() {
             // Such a filesystem may tell what became of the data when a descriptor is closed, whichever.
-            return unblock(move || Ok(crate::sys::close(handle.file.try_clone()?)?)).await;
+            return unblock(move || Ok(sys::close(handle.file.try_clone()?)?)).await;
         }
         Ok(())
     }
@@ -534,7 +537,7 @@ impl Filesystem for Mirror {
     }
 
     async fn listxattr(&self, rq: &Request<'_>, op: op::Listxattr, out: &mut BytesOut<'_>) -> Result<()> {
-        let root = uid(rq).is_none_or(|uid| uid == 0);
+        let root = rq.caller().is_none_or(|caller| caller.uid == 0);
         out.put(&self.look((op.node, None), move |core, fd| core.listxattr(fd, root)).await?)
     }
 
@@ -545,7 +548,7 @@ impl Filesystem for Mirror {
     }
 
     async fn getlk(&self, _: &Request<'_>, op: op::Getlk) -> Result<Lock> {
-        self.0.getlk(&op)
+        self.0.getlk(&op).await
     }
 
     async fn setlk(&self, rq: &Request<'_>, op: op::Setlk) -> Result<()> {
@@ -555,15 +558,24 @@ impl Filesystem for Mirror {
     async fn ioctl(&self, _: &Request<'_>, op: op::Ioctl<'_>, out: &mut IoctlOut<'_>) -> Result<()> {
         let (handle, command, data) = (self.0.handles.get(op.fh)?, op.cmd, op.input.to_vec());
         let room = (op.out_size as usize).min(out.capacity());
+        let notifier = self.0.notifier.get().filter(|_| sys::changes_inode(command));
+        if let (Some(notifier), true) = (notifier, self.0.options.writeback) {
+            // What was written before a file becomes immutable, and is not here yet, comes now or never.
+            let _ = notifier.inval_inode(op.node, 0, 0).await;
+        }
         let (result, data) =
             self.work(Work::Change, move |core| core.ioctl(&handle.file, command, data)).await?;
+        if let Some(notifier) = notifier {
+            // The kernel does not know that this sets the time of change.
+            let _ = notifier.inval_inode(op.node, -1, 0).await;
+        }
         out.set_result(result);
         out.put(&data[..room.min(data.len())])
     }
 
     async fn fallocate(&self, rq: &Request<'_>, op: op::Fallocate) -> Result<()> {
-        let uid = uid(rq);
-        self.work(Work::Long, move |core| core.fallocate(&op, uid)).await
+        let caller = rq.caller();
+        self.work(Work::Long, move |core| core.fallocate(&op, caller)).await
     }
 
     async fn lseek(&self, _: &Request<'_>, op: op::Lseek) -> Result<u64> {
@@ -576,7 +588,7 @@ impl Filesystem for Mirror {
     }
 
     async fn copy_file_range(&self, rq: &Request<'_>, op: op::CopyFileRange) -> Result<u64> {
-        let uid = uid(rq);
-        self.work(Work::Long, move |core| core.copy(&op, uid)).await
+        let caller = rq.caller();
+        self.work(Work::Long, move |core| core.copy(&op, caller)).await
     }
 }

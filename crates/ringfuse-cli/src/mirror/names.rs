@@ -19,10 +19,11 @@ use rustix::fs::{
 };
 
 use super::ident::{Creator, create_as, open_as};
-use super::node::Node;
+use super::node::{Identity, Node};
 use super::reach::Found;
 use super::source::{number, stat};
 use super::{Core, os};
+use crate::sys::FileHandle;
 
 /// What is to be created, beside its permissions.
 #[derive(Debug)]
@@ -66,6 +67,9 @@ impl Core {
 
     /// Finds a name.
     pub(super) fn lookup(&self, spot: &Spot) -> Result<Entry> {
+        if spot.name.as_c_str() == c"." && self.table.get(spot.parent).is_err() {
+            return self.lookup_forgotten(spot.parent);
+        }
         let (parent, fd) = self.directory(spot.parent)?;
         self.look(&parent, &fd, &spot.name, ResolveFlags::empty())
     }
@@ -82,6 +86,22 @@ impl Core {
         }
         let found = self.find(fd, name, resolve)?;
         Ok(self.answer(found, parent, name))
+    }
+
+    /// Finds a node again that the kernel has forgotten, for somebody who has a file handle of it.
+    fn lookup_forgotten(&self, id: NodeId) -> Result<Entry> {
+        let root = self.table.get(NodeId::ROOT)?;
+        let mount = self.source.mount(root.mount);
+        let (Identity::Handle(like), Some(anchor)) = (&root.key.identity, &mount.anchor) else {
+            return Err(Errno::ESTALE);
+        };
+        let handle = FileHandle::of_number(id.get(), like).ok_or(Errno::ESTALE)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = self.recognise(self.with_room(|| handle.open(anchor, flags))?, false)?;
+        if found.stat.stx_nlink == 0 || found.key.identity != Identity::Handle(handle) {
+            return Err(Errno::ESTALE);
+        }
+        Ok(self.answer(found, &root, c"."))
     }
 
     /// Creates anything but an open file.

@@ -2,7 +2,11 @@
 //!
 //! A node is an inode of the source, however many names it has: what the kernel calls by one [`NodeId`]. It is told apart
 //! by its device and its file handle, which has the generation in it, so that an inode number that is used again is a
-//! new node; where there are no handles, by its number and time of birth. Node ids are counted up and never used again.
+//! new node; where there are no handles, by its number and time of birth.
+//!
+//! Where the handle fits, the node's id is the handle, and the inode is found again also after it was forgotten, and after
+//! the next mount: that is what file handles *of the mirror* need (`open_by_handle_at(2)`, NFS). Other ids are counted up,
+//! and never used again.
 //!
 //! A node is in the table as long as the kernel knows it, by its lookup count; an open file keeps its own reference. It is
 //! small, as there may be a million of them: how it is reached is in [`super::reach`], and what few nodes have (open
@@ -12,6 +16,7 @@ use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -25,6 +30,9 @@ use crate::sys::FileHandle;
 pub(super) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// The ids that are counted up, the root's first. All others are greater.
+const COUNTED: Range<u64> = NodeId::ROOT.get()..1 << 32;
 
 /// What tells inodes apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +91,8 @@ pub(super) struct OpenFile {
     pub(super) fh: Fh,
     pub(super) file: Arc<OwnedFd>,
     pub(super) writes: bool,
+    /// A descriptor of it was closed, perhaps the last.
+    pub(super) closing: bool,
 }
 
 /// A directory, and a name in it.
@@ -151,6 +161,11 @@ impl Node {
         self.more.get().map(|more| &**more)
     }
 
+    /// Its id says nothing about the inode.
+    pub(super) fn is_counted(&self) -> bool {
+        COUNTED.contains(&self.id.get())
+    }
+
     pub(super) fn is_unlinked(&self) -> bool {
         self.if_more().is_some_and(|more| more.unlinked.load(Relaxed))
     }
@@ -211,7 +226,7 @@ impl Table {
             by_key: std::array::from_fn(|_| Mutex::default()),
             by_id: std::array::from_fn(|_| RwLock::default()),
             hasher: RandomState::new(),
-            next: AtomicU64::new(NodeId::ROOT.get()),
+            next: AtomicU64::new(COUNTED.start),
             count: AtomicUsize::new(0),
             lookups: AtomicU64::new(0),
         };
@@ -241,6 +256,17 @@ impl Table {
         self.keys(key).get(key).map(|node| Arc::clone(&node.0))
     }
 
+    /// The root is the first to ask, and the first mount is its own: there each handle is of one inode.
+    fn new_id(&self, key: &Key, mount: MountIndex) -> NodeId {
+        let number = match &key.identity {
+            Identity::Handle(handle) if mount == 0 && self.next.load(Relaxed) > COUNTED.start => {
+                handle.number()
+            }
+            _ => None,
+        };
+        NodeId::new(number.unwrap_or_else(|| self.next.fetch_add(1, Relaxed))).expect("neither is zero")
+    }
+
     /// The node of a key, made if need be, with one lookup more: to be told to the kernel.
     pub(super) fn intern(&self, key: Key, mount: MountIndex, kind: FileType) -> Arc<Node> {
         self.lookups.fetch_add(1, Relaxed);
@@ -249,7 +275,7 @@ impl Table {
             node.lookups.fetch_add(1, Relaxed);
             return Arc::clone(node);
         }
-        let id = NodeId::new(self.next.fetch_add(1, Relaxed)).expect("ids are counted up from one");
+        let id = self.new_id(&key, mount);
         let node = Arc::new(Node::new(id, key, mount, kind));
         self.ids(id).write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&node));
         keys.insert(ByKey(Arc::clone(&node)));

@@ -9,8 +9,8 @@
 //! - else by the name under which the node was seen last, and checked for being the same inode: `ESTALE` if it is not.
 //!
 //! An inode without a name cannot be opened by handle on every filesystem once nobody has it open. So the open files of a
-//! node serve to reach it too, and when the last name goes through this mount while the kernel knows the node, it is
-//! *pinned*: a descriptor is kept until it is forgotten.
+//! node serve to reach it too, and when the last name and the last open file have gone through this mount while the kernel
+//! knows the node, it is *pinned*: a descriptor is kept until it is forgotten.
 //!
 //! The cache is a queue with a second chance: who was used since it came in goes to the end once more. That needs a flag a
 //! node, and no list to be kept in order under a lock at each use.
@@ -26,7 +26,7 @@ use ringfuse::{Errno, FileType, Result};
 use rustix::fs::{Mode, OFlags, ResolveFlags, Statx, openat2};
 
 use super::Core;
-use super::node::{Identity, Key, Node, Pin, Place, lock};
+use super::node::{Identity, Key, More, Node, Pin, Place, lock};
 use super::source::{MountIndex, dev, stat};
 use crate::sys::FileHandle;
 
@@ -237,11 +237,20 @@ impl Core {
         let Some((node, fd)) = victim else { return };
         if stat(&fd).is_ok_and(|stat| stat.stx_nlink == 0) {
             let more = node.more();
+            // Under this lock, as who closes the last open file looks at the other.
+            let opens = lock(&more.opens);
             more.unlinked.store(true, Relaxed);
-            let mut pin = lock(&more.pin);
-            if pin.is_none() {
-                *pin = Pin::new(fd, &self.pins, self.pin_limit);
+            if opens.is_empty() {
+                self.pin_unlinked(more, &fd);
             }
+        }
+    }
+
+    /// Keeps a descriptor of an inode, if it has no name and there is none yet.
+    pub(super) fn pin_unlinked(&self, more: &More, fd: &Arc<OwnedFd>) {
+        let mut pin = lock(&more.pin);
+        if more.unlinked.load(Relaxed) && pin.is_none() {
+            *pin = Pin::new(Arc::clone(fd), &self.pins, self.pin_limit);
         }
     }
 

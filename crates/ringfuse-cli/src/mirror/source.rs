@@ -21,9 +21,12 @@ use std::path::Path;
 use std::sync::{Arc, RwLock};
 
 use ringfuse::{Atime, MountOptions};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Statx, StatxFlags, openat, openat2, statx};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, StatxFlags, openat, openat2, statx,
+};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+use crate::caller::Processes;
 use crate::sys::{self, FileHandle, MountChange};
 
 /// What is asked of `statx(2)` always.
@@ -57,6 +60,9 @@ pub(super) struct Source {
     pub(super) detached: bool,
     /// The number of the device that the root is on.
     pub(super) dev: u64,
+    /// When reading sets a file's time of access.
+    atime: Atime,
+    pub(super) processes: Processes,
 }
 
 /// A mount within the source.
@@ -103,6 +109,8 @@ impl Source {
         )?;
         let stat = stat(&root)?;
         let source = Self {
+            atime: atime(&root)?,
+            processes: Processes::open()?,
             pace: pace(&root)?,
             root: Arc::new(root),
             mounts: RwLock::default(),
@@ -171,6 +179,22 @@ impl Source {
         Ok(openat(&self.fds, name.as_str(), (flags | OFlags::CLOEXEC) & !OFlags::NOFOLLOW, Mode::empty())?)
     }
 
+    /// Whether the next read of a file sets its time of access.
+    pub(super) fn atime_is_due(&self, stat: &Statx) -> bool {
+        const DAY: i64 = 24 * 60 * 60;
+        let [atime, mtime, ctime] =
+            [stat.stx_atime, stat.stx_mtime, stat.stx_ctime].map(|at| (at.tv_sec, at.tv_nsec));
+        let old = || {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            now.is_ok_and(|now| now.as_secs() as i64 - atime.0 >= DAY)
+        };
+        match self.atime {
+            Atime::Never => false,
+            Atime::Strict => true,
+            _ => atime <= mtime || atime <= ctime || old(),
+        }
+    }
+
     /// The inode number to be shown: that of the source, and for what is on another filesystem a mixture of that and the
     /// device, so that no two are equal.
     pub(super) fn ino(&self, dev: u64, ino: u64) -> u64 {
@@ -217,6 +241,18 @@ fn clone(found: &OwnedFd, cross: bool, options: &MountOptions) -> io::Result<Own
     }
     sys::change_mount(&tree, change)?;
     Ok(tree)
+}
+
+/// When reading sets times of access, by the flags of the mount.
+fn atime(root: &OwnedFd) -> io::Result<Atime> {
+    let flags = rustix::fs::fstatvfs(root)?.f_flag;
+    Ok(if flags.contains(StatVfsMountFlags::NOATIME) {
+        Atime::Never
+    } else if flags.contains(StatVfsMountFlags::RELATIME) {
+        Atime::Relative
+    } else {
+        Atime::Strict
+    })
 }
 
 /// What kind of filesystem it is.

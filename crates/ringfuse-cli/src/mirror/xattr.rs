@@ -103,6 +103,10 @@ impl Core {
         let size = (command >> 16 & 0x3fff) as usize;
         data.resize(data.len().max(size), 0);
         let result = sys::ioctl(fd, command, &mut data)?;
+        // Its number says `long`; all filesystems write an `int`, and programs have room for no more.
+        if command == libc::FS_IOC_GETVERSION as u32 {
+            data.truncate(size_of::<i32>());
+        }
         Ok((result, data))
     }
 }

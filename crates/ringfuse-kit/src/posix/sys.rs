@@ -261,6 +261,14 @@ pub(super) fn truncate(path: &Path, size: i64) -> Result<(), Errno> {
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
 
+/// What `FS_IOC_GETVERSION` makes of a buffer that is full of `0xaa`.
+pub(super) fn inode_version(file: &File) -> Result<[u8; 16], Errno> {
+    let mut buf = [0xaa; 16];
+    // SAFETY: the descriptor is open, and there is more room than for the `long` that the request's number says.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETVERSION, buf.as_mut_ptr()) };
+    if result < 0 { Err(last_errno()) } else { Ok(buf) }
+}
+
 /// An ioctl that no filesystem knows.
 pub(super) fn unknown_ioctl(file: &File) -> Result<(), Errno> {
     // `_IO('~', 0xee)`: no argument.

@@ -17,6 +17,7 @@ cases! { "locks":
     ofd_convert_refused [LOCKS] "a shared lock does not become exclusive beside another shared one (fcntl(2))";
     ofd_query [LOCKS] "F_OFD_GETLK tells kind, range and pid -1 of a lock in the way (fcntl(2))";
     ofd_released_by_close [LOCKS OFD_RELEASE] "the last close of a description releases its locks (fcntl(2))";
+    ofd_free_after_close [LOCKS OFD_RELEASE] "as soon as close has returned the lock is free, 200 times (fcntl(2))";
     ofd_dup_shares [LOCKS OFD_RELEASE] "a dup shares the lock, and its close does not release it (fcntl(2))";
     ofd_waits [LOCKS] "F_OFD_SETLKW waits until another thread unlocks (fcntl(2))";
     ofd_wait_released_by_close [LOCKS OFD_RELEASE] "F_OFD_SETLKW goes on when the holder closes (fcntl(2))";
@@ -36,6 +37,7 @@ cases! { "locks":
     flock_shared [FLOCK] "shared flocks go together (flock(2))";
     flock_convert [FLOCK] "flock is turned from shared to exclusive and back (flock(2))";
     flock_close [FLOCK] "the last close releases the flock, that of a dup does not (flock(2))";
+    flock_free_after_close [FLOCK] "as soon as close has returned the flock is free, 200 times (flock(2))";
     flock_dup_unlocks [FLOCK] "LOCK_UN by a dup releases the flock (flock(2))";
     flock_waits [FLOCK] "flock waits until another thread unlocks (flock(2))";
     flock_read_only [FLOCK] "flock needs no write access (flock(2))";
@@ -186,6 +188,33 @@ fn ofd_released_by_close(d: &Path) -> Outcome {
     ensure!(!free(&b, 0, 0)?, "the close of another description released the lock");
     drop(a);
     ensure!(free(&b, 0, 0)?, "the close did not release the lock");
+    Ok(())
+}
+
+fn ofd_free_after_close(d: &Path) -> Outcome {
+    let path = d.join("f");
+    let mut holder = touch(&path)?;
+    set_lock(&holder, Description, Exclusive, 0, 0).or_skip("record locks")?;
+    for round in 0..200 {
+        let next = open(&path, RDWR)?;
+        drop(holder);
+        ensure!(free(&next, 0, 0)?, "F_OFD_GETLK tells of a lock in round {round}");
+        set_lock(&next, Description, Exclusive, 0, 0)?;
+        holder = next;
+    }
+    Ok(())
+}
+
+fn flock_free_after_close(d: &Path) -> Outcome {
+    let path = d.join("f");
+    let mut holder = touch(&path)?;
+    flock(&holder, Op::NonBlockingLockExclusive).or_skip("flock")?;
+    for _ in 0..200 {
+        let next = open(&path, RDWR)?;
+        drop(holder);
+        flock(&next, Op::NonBlockingLockExclusive)?;
+        holder = next;
+    }
     Ok(())
 }
 

@@ -19,6 +19,8 @@ cases! { "setid":
     directory_no_setgid_file [USERS] "a file made set-group-id for a group its maker is not in loses the bit (inode(7))";
     copy_clears [USERS] "copy_file_range into a file clears the bits (copy_file_range(2))";
     fallocate_clears [USERS FALLOCATE] "fallocate by a user clears the bits (fallocate(2))";
+    lock_bit_by_member [USERS FALLOCATE] "changes of the content by a member of the group keep set-group-id without group execution (inode(7))";
+    lock_bit_by_others [USERS FALLOCATE] "changes of the content by others clear it, also where the group is root's (inode(7))";
     capability_cleared_by_write [ROOT XATTR_SECURITY] "a write removes the file's capabilities (capabilities(7))";
     capability_cleared_by_chown [ROOT XATTR_SECURITY] "chown removes the file's capabilities (capabilities(7))";
 }
@@ -205,6 +207,52 @@ fn fallocate_clears(d: &Path) -> Outcome {
         rfs::fallocate(open("f", WR)?, rfs::FallocateFlags::empty(), 0, 10_000).or_skip("fallocate")
     })?;
     ensure_eq!(bits(&path)?, 0o777);
+    Ok(())
+}
+
+type Change = (&'static str, fn() -> Outcome);
+
+/// All ways to change the content of `f`.
+const CHANGES: [Change; 6] = [
+    ("write", || Ok(open("f", WR)?.write_all_at(b"x", 0)?)),
+    ("ftruncate", || Ok(open("f", WR)?.set_len(5)?)),
+    ("truncate", || Ok(sys::truncate(Path::new("f"), 3)?)),
+    ("O_TRUNC", || Ok(open("f", WR | TRUNC).map(drop)?)),
+    ("fallocate", || Ok(rfs::fallocate(open("f", WR)?, rfs::FallocateFlags::empty(), 0, 9000)?)),
+    ("copy_file_range", || {
+        let n = rfs::copy_file_range(open("source", RD)?, None, open("f", WR)?, None, 5);
+        ensure_eq!(n.or_skip("copy_file_range")?, 5);
+        Ok(())
+    }),
+];
+
+/// What is left of `before` after each way to change the content of a file of that group.
+fn lock_bit(d: &Path, user: User, group: u32, before: u32, after: u32) -> Outcome {
+    file(d.join("source"), "other")?;
+    for (name, change) in CHANGES {
+        let path = program(d, group)?;
+        chmod(&path, before)?;
+        as_user(d, user, change)?;
+        let bits = bits(&path)?;
+        ensure!(bits == after, "{name} by {} makes {before:o} {bits:o}, not {after:o}", user.uid);
+    }
+    unlink(d.join("source"))?;
+    Ok(())
+}
+
+fn lock_bit_by_member(d: &Path) -> Outcome {
+    for group in [ALICE.gid, CREW] {
+        lock_bit(d, ALICE, group, 0o2666, 0o2666)?;
+        lock_bit(d, ALICE, group, 0o6666, 0o2666)?;
+    }
+    Ok(())
+}
+
+fn lock_bit_by_others(d: &Path) -> Outcome {
+    for group in [CREW, 0] {
+        lock_bit(d, BOB, group, 0o2666, 0o666)?;
+        lock_bit(d, BOB, group, 0o6666, 0o666)?;
+    }
     Ok(())
 }
 

@@ -28,9 +28,12 @@ cases! { "stat":
     inode_flags_read [INODE_FLAGS] "FS_IOC_GETFLAGS gives flags of files and directories (FS_IOC_GETFLAGS(2const))";
     inode_flags_append [INODE_FLAGS ROOT] "an append-only file refuses other writes and unlink: EPERM (FS_IOC_SETFLAGS(2const))";
     inode_flags_immutable [INODE_FLAGS ROOT] "an immutable file refuses all changes: EPERM (FS_IOC_SETFLAGS(2const))";
+    inode_flags_ctime [INODE_FLAGS ROOT] "FS_IOC_SETFLAGS sets ctime (FS_IOC_SETFLAGS(2const))";
+    inode_version [INODE_FLAGS] "FS_IOC_GETVERSION writes an int, and nothing behind it (ioctl_list(2))";
     handle_opens [HANDLES ROOT] "a file handle opens the file it was made for (open_by_handle_at(2))";
     handle_stays [HANDLES ROOT] "a handle stays the same through rename and write (name_to_handle_at(2))";
     handle_of_directory [HANDLES ROOT] "a handle of a directory opens it (open_by_handle_at(2))";
+    handle_of_evicted [HANDLES ROOT] "a handle opens a file that the kernel has evicted from its caches (open_by_handle_at(2))";
     handle_stale [HANDLES ROOT] "a handle of a removed file fails with ESTALE (open_by_handle_at(2))";
     unknown_ioctl [] "an unknown ioctl fails with ENOTTY (ioctl(2))";
 }
@@ -344,6 +347,26 @@ fn inode_flags_immutable(d: &Path) -> Outcome {
     })
 }
 
+fn inode_flags_ctime(d: &Path) -> Outcome {
+    let path = d.join("f");
+    let f = touch(&path)?;
+    let before = times(&path)?;
+    tick();
+    with_flag(&f, IFlags::NODUMP, || {
+        let after = times(&path)?;
+        ensure!(after.c > before.c, "ctime did not change");
+        ensure_eq!(after.m, before.m);
+        Ok(())
+    })
+}
+
+fn inode_version(d: &Path) -> Outcome {
+    let f = touch(d.join("f"))?;
+    let bytes = sys::inode_version(&f).or_skip("FS_IOC_GETVERSION")?;
+    ensure_eq!(bytes[4..], [0xaa; 12]);
+    Ok(())
+}
+
 fn handle(path: impl AsRef<Path>) -> Result<sys::Handle, Failure> {
     sys::name_to_handle(path.as_ref()).or_skip("name_to_handle_at")
 }
@@ -382,6 +405,22 @@ fn handle_of_directory(d: &Path) -> Outcome {
     ensure_eq!(dir.metadata()?.ino(), ino(d.join("dir"))?);
     open_at(&dir, "f", RD)?;
     ensure_eq!(open_at(&dir, "..", RD)?.metadata()?.ino(), ino(d)?);
+    Ok(())
+}
+
+fn handle_of_evicted(d: &Path) -> Outcome {
+    file(d.join("f"), "content")?;
+    mkdir(d.join("dir"))?;
+    file(d.join("dir/g"), "other")?;
+    let [f, dir, g] = ["f", "dir", "dir/g"].map(|name| handle(d.join(name)));
+    let (f, dir, g) = (f?, dir?, g?);
+    // 2: entries and inodes.
+    fs::write("/proc/sys/vm/drop_caches", "2").or_skip("/proc/sys/vm/drop_caches")?;
+    same(&read(proc_fd(&by_handle(d, &f, RD)?))?, b"content")?;
+    same(&read(proc_fd(&by_handle(d, &g, RD)?))?, b"other")?;
+    let dir = by_handle(d, &dir, RD | DIRECTORY)?;
+    open_at(&dir, "g", RD)?;
+    ensure_eq!(dir.metadata()?.ino(), ino(d.join("dir"))?);
     Ok(())
 }
 

@@ -30,6 +30,7 @@ cases! { "times":
     chown_sets_ctime [ROOT] "chown sets ctime and nothing else (inode(7))";
     xattr_sets_ctime [XATTR_USER] "setxattr and removexattr set ctime and not mtime (inode(7))";
     read_sets_atime [ATIME] "read sets atime and not mtime or ctime (inode(7))";
+    read_of_cached_sets_atime [ATIME] "the first read after a change sets atime, also of what is cached (inode(7))";
     readdir_sets_atime [ATIME] "reading a directory sets its atime (inode(7))";
     stat_changes_nothing [] "stat, open, access and readlink change no mtime or ctime (inode(7))";
     seen_by_all [] "path and descriptor give the same times after each change (fstat(2))";
@@ -324,6 +325,22 @@ fn read_sets_atime(d: &Path) -> Outcome {
     let (before, after) = aged(&path, || Ok(read(&path).map(drop)?))?;
     ensure!(after.a > before.a, "atime did not change");
     ensure_eq!((after.m, after.c), (before.m, before.c));
+    Ok(())
+}
+
+fn read_of_cached_sets_atime(d: &Path) -> Outcome {
+    skip_noatime(d)?;
+    let path = d.join("f");
+    file(&path, "content")?;
+    read(&path)?;
+    for _ in 0..3 {
+        tick();
+        open(&path, WR | APPEND)?.write_all(b"more")?;
+        let before = times(&path)?;
+        tick();
+        read(&path)?;
+        ensure!(times(&path)?.a > before.a, "atime did not change");
+    }
     Ok(())
 }
 

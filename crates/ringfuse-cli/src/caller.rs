@@ -1,0 +1,53 @@
+//! What the kernel does not tell of who asks.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ringfuse::Caller;
+use rustix::fs::{Mode, OFlags, openat};
+
+/// `/proc`, opened before there is a mount that could lie on it.
+#[derive(Debug)]
+pub(crate) struct Processes(OwnedFd);
+
+impl Processes {
+    /// Opens it.
+    pub(crate) fn open() -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(c"/proc", flags, Mode::empty())?))
+    }
+
+    /// Whether who asks is in a group, by its filesystem group id or a supplementary one. Those of a process that cannot be
+    /// seen are not known.
+    pub(crate) fn in_group(&self, caller: Caller, group: u32) -> bool {
+        caller.gid == group || self.status(caller.pid).is_ok_and(|status| lists(&status, group))
+    }
+
+    fn status(&self, pid: u32) -> io::Result<String> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(self.0.as_fd(), format!("{pid}/status"), flags, Mode::empty())?;
+        io::read_to_string(std::fs::File::from(file))
+    }
+}
+
+/// Whether a file `/proc/PID/status` lists a supplementary group.
+fn lists(status: &str, group: u32) -> bool {
+    let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
+    groups.is_some_and(|groups| groups.split_ascii_whitespace().any(|one| one.parse() == Ok(group)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found() {
+        let status = "Gid:\t7\t7\t7\t7\nGroups:\t0 12 30100 \nNStgid:\t5\n";
+        assert!([0, 12, 30100].iter().all(|group| lists(status, *group)));
+        assert!(!lists(status, 7) && !lists(status, 1) && !lists("Groups:\t\n", 0));
+        let processes = Processes::open().unwrap();
+        let caller = Caller { uid: 1, gid: 4242, pid: std::process::id() };
+        assert!(processes.in_group(caller, 4242) && !processes.in_group(caller, 4_294_967_294));
+        assert!(!processes.in_group(Caller { pid: 0, ..caller }, 1));
+    }
+}
