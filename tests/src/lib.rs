@@ -11,6 +11,8 @@ use ringfuse::{
     Attr, AttrReply, DirFiller, DirPos, Entry, Errno, Fh, FileType, Filesystem, Forgets, Negotiation, NodeId,
     Notifier, Opened, ReadBuf, Request, Result, SessionInfo, WriteBuf, Written, op,
 };
+use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 
 /// What the filesystem saw.
 #[derive(Debug, Default)]
@@ -23,6 +25,8 @@ pub struct Seen {
     pub forgets: AtomicU64,
     /// Which call of `forget` panics, if not zero.
     pub panic_at_forget: AtomicU64,
+    /// Reads of [`Probe::PATIENT`] that began.
+    pub waiting: AtomicU64,
     /// Requests whose program was interrupted.
     pub interrupted: AtomicU64,
     /// Calls of `ready`.
@@ -92,7 +96,10 @@ impl Probe {
     /// Reading it starts an I/O operation in the background, and does not wait for it.
     pub const SPAWNER: &str = "spawner";
 
-    const SPECIAL: [&str; 11] = [
+    /// Reading it takes a millisecond of a CPU.
+    pub const HEAVY: &str = "heavy";
+
+    const SPECIAL: [&str; 12] = [
         Self::PATIENT,
         Self::PANIC,
         Self::LATE_PANIC,
@@ -104,6 +111,7 @@ impl Probe {
         Self::LIAR,
         Self::SPAWNER,
         Self::STUBBORN,
+        Self::HEAVY,
     ];
     const FIRST_SPECIAL: u64 = 10;
     const FIRST_ORDINARY: u64 = 1000;
@@ -195,7 +203,7 @@ impl Filesystem for Probe {
         Ok(match Self::name(op.node) {
             Some(Self::VERSION) => opened.keep_cache(),
             // The kernel forwards interrupts of requests that a program waits for itself, not of read-ahead.
-            Some(Self::KEEP | Self::LIAR | Self::PATIENT | Self::SPAWNER) => opened.direct_io(),
+            Some(Self::KEEP | Self::LIAR | Self::PATIENT | Self::SPAWNER | Self::HEAVY) => opened.direct_io(),
             _ if op.flags.contains(libc::O_DIRECT) => opened.direct_io(),
             _ => opened,
         })
@@ -205,6 +213,7 @@ impl Filesystem for Probe {
         assert_eq!(op.fh, Fh(op.node.get()), "the handle that open gave");
         match Self::name(op.node) {
             Some(Self::PATIENT) => {
+                self.seen.waiting.fetch_add(1, Ordering::SeqCst);
                 rq.cancelled().await;
                 self.seen.interrupted.fetch_add(1, Ordering::SeqCst);
                 return Err(Errno::EINTR);
@@ -226,6 +235,7 @@ impl Filesystem for Probe {
                 };
                 compio_runtime::spawn(work).detach();
             }
+            Some(Self::HEAVY) => burn(Duration::from_millis(1)),
             Some(Self::SLOW) => compio_runtime::time::sleep(Duration::from_millis(200)).await,
             Some(Self::BLOCKING) => {
                 let slept = compio_runtime::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100)));
@@ -260,5 +270,28 @@ impl Filesystem for Probe {
             }
         }
         Ok(())
+    }
+}
+
+/// Has the calling thread run on that CPU only.
+///
+/// # Panics
+///
+/// If there is no such CPU.
+pub fn stay_on(cpu: usize) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set).expect("it is there");
+}
+
+/// Uses that much of this thread's CPU.
+fn burn(time: Duration) {
+    let used = || {
+        let used = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+    };
+    let start = used();
+    while used() - start < time {
+        std::hint::spin_loop();
     }
 }

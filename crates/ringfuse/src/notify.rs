@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use ringfuse_abi as abi;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::passthrough::Backing;
 use crate::proto::notify::Notification;
@@ -51,6 +53,9 @@ pub(crate) struct Line {
 /// The numbers of retrieve notifications start here: even, and far from those of requests.
 const FIRST_RETRIEVE: u64 = 1 << 48;
 
+/// The number of those that nobody waits for.
+const KICK: u64 = FIRST_RETRIEVE - 2;
+
 impl Line {
     /// A line by way of an open device, for payloads of that many bytes.
     pub(crate) fn new(device: Arc<Device>, payload: usize) -> Self {
@@ -80,6 +85,29 @@ impl Line {
         if let Some(sender) = waiting {
             // Whoever asked may have gone; then the data goes too.
             let _ = sender.send(Retrieved { offset: reply.offset, data: reply.data.to_vec() });
+        }
+    }
+
+    /// Makes the kernel send a request of no consequence by the queue of a CPU: it answers a retrieve notification for none of
+    /// the root's pages, which is sent from that CPU. Its answer is for nobody.
+    pub(crate) fn kick(&self, cpu: usize) {
+        let Some(device) = self.device() else { return };
+        let work = move || {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            let nothing = Notification::Retrieve { unique: KICK, node: NodeId::ROOT, offset: 0, size: 0 };
+            let mut message = Vec::new();
+            nothing.encode(&mut message);
+            let sent =
+                sched_setaffinity(None, &set).map_err(io::Error::from).and_then(|()| device.notify(&message));
+            if let Err(error) = sent {
+                tracing::debug!(%error, cpu, "cannot make requests move on");
+            }
+        };
+        // A thread of its own, since it binds itself to the CPU; it is rarely needed.
+        let started = thread::Builder::new().name("ringfuse-kick".to_owned()).spawn(work);
+        if let Err(error) = started {
+            tracing::warn!(%error, cpu, "cannot make requests move on");
         }
     }
 

@@ -8,6 +8,8 @@ use std::{future, slice};
 
 use futures_util::task::AtomicWaker;
 use ringfuse_abi as abi;
+use rustix::mm::{Advice, madvise};
+use rustix::param::page_size;
 
 use super::arena::{Arena, Layout, header_len};
 use super::loan::{ReadBuf, WriteBuf};
@@ -42,6 +44,8 @@ pub(crate) struct SlotShared {
     pub(crate) cancelled: AtomicBool,
     /// Wakes the handler once `cancelled` is set.
     pub(crate) cancel: AtomicWaker,
+    /// A large request has passed, so that much memory is in use.
+    pub(crate) fat: AtomicBool,
 }
 
 impl SlotShared {
@@ -69,6 +73,23 @@ impl SlotShared {
 
     pub(super) fn capacity(&self) -> usize {
         self.layout.payload()
+    }
+
+    /// Gives the pages of the payload back to the system, but for its first bytes. They read as zeros afterwards.
+    ///
+    /// # Safety
+    ///
+    /// Nobody may read or write the payload meanwhile: neither a loan, nor its slot, nor the kernel.
+    pub(crate) unsafe fn release_pages(&self, keep: usize) {
+        let keep = keep.next_multiple_of(page_size()).min(self.capacity());
+        // SAFETY: `keep` is within the payload.
+        let start = unsafe { self.payload().add(keep) };
+        // SAFETY: whole pages of the arena's own mapping, private and anonymous, which nobody uses meanwhile; they stay
+        // mapped, and are initialised by being zero (M4).
+        let done = unsafe { madvise(start.as_ptr().cast(), self.capacity() - keep, Advice::LinuxDontNeed) };
+        if let Err(error) = done {
+            tracing::warn!(%error, "cannot give memory back");
+        }
     }
 
     /// The end of a loan (M3).
@@ -103,6 +124,7 @@ impl Slot {
             unique: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
             cancel: AtomicWaker::new(),
+            fat: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), owner: Owner::Server }
     }

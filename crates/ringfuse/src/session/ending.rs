@@ -18,6 +18,10 @@ impl Ending {
         self.0.set(Some(Instant::now() + GRACE));
     }
 
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.get().is_some()
+    }
+
     /// A wait of that long, cut where the grace ends.
     pub(crate) fn limit(&self, timeout: Option<Duration>) -> Option<Duration> {
         let Some(deadline) = self.0.get() else { return timeout };

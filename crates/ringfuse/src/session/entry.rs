@@ -31,21 +31,21 @@ pub(crate) struct Service<P> {
 }
 
 impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Service<P> {
-    /// Adds the task of an entry, and returns its number; `ended` is dropped with it.
+    /// Adds the task of an entry of the device; `ended` is dropped with it.
     pub(crate) fn add<T: 'static>(
         self: &Rc<Self>,
         (executor, tasks): (&Rc<Executor>, &Tasks),
         port: impl Port,
         slot: Slot,
         ended: T,
-    ) -> usize {
+    ) {
         self.shared.interrupts.add(slot.shared().clone());
         let (service, executor) = (self.clone(), executor.clone());
         let activity = Activity::default();
-        tasks.add(async move {
+        tasks.add(|_| async move {
             executor.watch(activity.clone(), service.run(port, slot, activity)).await;
             drop(ended);
-        })
+        });
     }
 
     async fn run(&self, mut port: impl Port, mut slot: Slot, activity: Activity) {

@@ -16,11 +16,12 @@ use crate::fs::{Filesystem, Limits};
 use crate::mount::{MountOptions, Mounted, Unmount, Via, mount};
 use crate::notify::{Line, Notifier};
 use crate::proto::Format;
-use crate::session::control::{Control, Link};
+use crate::session::control::{Control, Hire, Staff};
+use crate::session::crew::Crew;
 use crate::session::handshake::Handshake;
 use crate::session::plan::Plan;
 use crate::session::shared::Shared;
-use crate::session::worker::{Reports, Seat};
+use crate::session::worker::{Report, Reports, Seat};
 use crate::session::{Session, Unmounter};
 use crate::transport::device::Device;
 use crate::types::{Capabilities, Errno, SessionInfo, Transport, TransportKind};
@@ -43,7 +44,8 @@ pub(crate) struct Config {
 /// A session about to start: the mount is made and agreed on, and each worker has a seat.
 pub(crate) struct Launch {
     control: Control,
-    seats: Vec<Seat>,
+    /// The first worker's, who is there from the start.
+    first: Seat,
     mounted: Arc<Mounted>,
     shared: Arc<Shared>,
     notifier: Notifier,
@@ -112,7 +114,7 @@ impl Launch {
         let nudge = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| io("cannot make an eventfd")(error.into()))?;
         let nudge = Arc::new(nudge);
-        let (seats, links, reports) = seats(&plan, with_ring.is_ok(), format, &shared, &device, &nudge);
+        let (first, staff, crew, reports) = seats(&plan, with_ring.is_ok(), format, &shared, &device, &nudge);
         let info = SessionInfo {
             mountpoint: mounted.mountpoint().map(Path::to_owned),
             connection: mounted.connection_id(),
@@ -136,13 +138,14 @@ impl Launch {
             policy,
             with_ring,
             without,
-            links,
+            staff,
+            crew,
             reports,
             nudge,
             notifier: notifier.clone(),
             info,
         };
-        Ok(Self { control, seats, mounted: mounted.clone(), shared, notifier })
+        Ok(Self { control, first, mounted: mounted.clone(), shared, notifier })
     }
 
     /// Serves on threads of its own. Returns once requests are served.
@@ -151,14 +154,14 @@ impl Launch {
         F: Filesystem,
         P: Deref<Target = F> + Clone + Send + 'static,
     {
-        let Self { control, seats, mounted, shared, notifier } = self;
-        let mut workers = Vec::with_capacity(seats.len());
-        for seat in seats {
+        let Self { mut control, first, mounted, shared, notifier } = self;
+        let mut hire: Hire = Box::new(move |seat| {
             let fs = fs.clone();
-            let name = format!("ringfuse-{}", seat.worker);
-            workers.push(start_thread(&name, move || seat.run(fs))?);
-        }
-        let (started, finished, control) = supervise(control, workers)?;
+            start_thread(&format!("ringfuse-{}", seat.worker), move || seat.run(fs))
+        });
+        control.staff.threads.push(hire(first)?);
+        control.staff.hire = Some(hire);
+        let (started, finished, control) = supervise(control)?;
         let info = wait_for_start(&started)?;
         let unmounter = Unmounter(mounted);
         let outcome = OnceLock::new();
@@ -167,14 +170,10 @@ impl Launch {
 
     /// Serves on this thread, with one worker, until the mount is gone. `started` is called before the first request.
     pub(crate) fn run_here<F: Filesystem>(self, fs: Rc<F>) -> Result<(), Error> {
-        let Self { control, mut seats, mounted, .. } = self;
+        let Self { control, first, mounted, .. } = self;
         drop(mounted);
-        let seat = seats.pop();
-        drop(seats);
-        let (started, finished, control) = supervise(control, Vec::new())?;
-        if let Some(seat) = seat {
-            seat.run(fs);
-        }
+        let (started, finished, control) = supervise(control)?;
+        first.run(fs);
         let served = finished.recv().unwrap_or(Ok(()));
         let _ = control.join();
         wait_for_start(&started)?;
@@ -185,22 +184,12 @@ impl Launch {
 type Started = flume::Receiver<Result<SessionInfo, Error>>;
 type Finished = flume::Receiver<Result<(), Error>>;
 
-/// Starts the control thread, which also sees the workers off.
-fn supervise(
-    control: Control,
-    workers: Vec<JoinHandle<()>>,
-) -> Result<(Started, Finished, JoinHandle<()>), Error> {
+/// Starts the control thread.
+fn supervise(control: Control) -> Result<(Started, Finished, JoinHandle<()>), Error> {
     let (started, has_started) = flume::bounded(1);
     let (finished, has_finished) = flume::bounded(1);
     let thread = start_thread("ringfuse-control", move || {
-        let served = control.run(&started);
-        for worker in workers {
-            // One that hangs in a handler has been reported, and is left behind.
-            if worker.is_finished() && worker.join().is_err() {
-                tracing::error!("a worker panicked");
-            }
-        }
-        let _ = finished.send(served);
+        let _ = finished.send(control.run(&started));
     })?;
     Ok((has_started, has_finished, thread))
 }
@@ -215,8 +204,6 @@ fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<Join
     })
 }
 
-type Seats = (Vec<Seat>, Vec<Link>, flume::Receiver<(usize, crate::session::worker::Report)>);
-
 /// Makes a seat for each worker, and the channels to it.
 fn seats(
     plan: &Arc<Plan>,
@@ -225,30 +212,36 @@ fn seats(
     shared: &Arc<Shared>,
     device: &Arc<Device>,
     nudge: &Arc<OwnedFd>,
-) -> Seats {
+) -> (Seat, Staff, Arc<Crew>, flume::Receiver<(usize, Report)>) {
     let (sender, reports) = flume::unbounded();
     let mut pool = ProactorBuilder::new();
     pool.thread_pool_limit(BLOCKING_THREADS).force_reuse_thread_pool();
-    let (seats, links) = (0..plan.workers)
-        .map(|worker| {
-            let (commands, commands_in) = flume::unbounded();
-            let (letters, letters_in) = flume::unbounded();
-            let seat = Seat {
+    let (letters, letters_in): (Vec<_>, Vec<_>) = (0..plan.workers).map(|_| flume::unbounded()).unzip();
+    let (commands, commands_in): (Vec<_>, Vec<_>) = (0..plan.workers).map(|_| flume::unbounded()).unzip();
+    let crew = Arc::new(Crew::new(letters, nudge.clone()));
+    // The first is there from the start, and the others come with their queues' first requests.
+    crew.arrived(0);
+    let mut seats =
+        commands_in.into_iter().zip(letters_in).enumerate().map(|(worker, (commands, letters))| {
+            let mine = if worker == 0 { plan.queues_of(0).collect() } else { Vec::new() };
+            Seat {
                 worker,
                 plan: plan.clone(),
-                ring,
+                ring: ring.then_some(mine),
                 format,
                 shared: shared.clone(),
+                crew: crew.clone(),
                 device: device.clone(),
                 pool: pool.clone(),
-                commands: commands_in,
-                letters: letters_in,
+                commands,
+                letters,
                 reports: Reports { worker, sender: sender.clone(), nudge: nudge.clone() },
-            };
-            (seat, Link { commands, letters })
-        })
-        .unzip();
-    (seats, links, reports)
+            }
+        });
+    let first = seats.next().expect("there is one worker at least");
+    let seats = std::iter::once(None).chain(seats.map(Some)).collect();
+    let staff = Staff { seats, commands, threads: Vec::new(), hire: None };
+    (first, staff, crew, reports)
 }
 
 /// The error of a filesystem that did not like what the kernel offers.

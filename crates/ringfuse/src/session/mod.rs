@@ -1,14 +1,18 @@
 //! A mount being served: from the kernel's first message to its last.
 
+mod concierge;
 mod control;
+mod crew;
 mod device_worker;
 mod ending;
+mod entries;
 mod entry;
 #[allow(unsafe_code)]
 mod executor;
 mod handshake;
 mod interrupt;
 mod launch;
+mod pages;
 mod plan;
 mod ring_worker;
 mod shared;

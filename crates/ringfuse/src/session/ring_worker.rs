@@ -1,196 +1,172 @@
-//! A worker on the ring: its entries, and the loop that moves them.
+//! A worker on the ring: the loop that moves its entries.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dispatch::{Framing, Outcome};
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::fs::Filesystem;
-use crate::mem::{Arena, Slot};
-use crate::proto::message::in_header;
-use crate::session::ending::{Ending, Live, unanswered};
-use crate::session::entry::{Port, Service};
+use crate::session::crew::Crew;
+use crate::session::ending::{Ending, unanswered};
+use crate::session::entries::Entries;
 use crate::session::executor::{Executor, UNSEEN};
-use crate::session::plan::Plan;
-use crate::session::tasks::Tasks;
-use crate::transport::ring::{Completion, Ring, entry_header};
+use crate::session::pages::KEPT;
 
-/// How often and how long apart a registration is tried again that the kernel is not ready for.
-const REGISTER_TRIES: usize = 400;
-const REGISTER_PAUSE: Duration = Duration::from_millis(5);
+/// The runtime's place among the ring's watched descriptors.
+const RUNTIME: usize = 0;
 
-/// A ring and the entries that are to be served on it.
-pub(crate) struct RingWorker {
-    ring: Rc<Ring>,
-    /// How many entries the ring was made for.
-    capacity: usize,
-    entries: Vec<Unserved>,
-}
-
-/// An entry before its task has started.
-struct Unserved {
-    index: usize,
-    queue: u16,
-    slot: Slot,
-}
-
-impl RingWorker {
-    /// Makes the ring and maps the entries' memory, so that nothing can fail later for lack of either.
-    pub(crate) fn new(
-        device: BorrowedFd<'_>,
-        executor: &Executor,
-        plan: &Plan,
-        worker: usize,
-    ) -> io::Result<Self> {
-        let mut entries = Vec::with_capacity(plan.depth);
-        for queue in plan.queues_of(worker) {
-            // A mapping a queue, so that what is leaked for one does not keep the others.
-            for slot in Arena::slots(plan.layout, plan.depth)? {
-                entries.push(Unserved { index: entries.len(), queue, slot });
-            }
+/// Serves until the mount is gone and all entries have ended.
+pub(crate) fn serve<F, P>(
+    entries: &Rc<Entries<P>>,
+    executor: &Executor,
+    (crew, me): (&Arc<Crew>, usize),
+    ending: &Ending,
+) -> io::Result<()>
+where
+    F: Filesystem,
+    P: Deref<Target = F> + Clone + 'static,
+{
+    let (ring, tasks) = (&entries.ring, &entries.tasks);
+    let mut completed = Vec::new();
+    let mut alarm = false;
+    let work = Workload::default();
+    loop {
+        // Much at hand is shared with those who have nothing to do.
+        let measured = work.begin(completed.len());
+        if let Some(count) = work.surplus(completed.len()) {
+            entries.share(count);
         }
-        let capacity = entries.len();
-        let ring = Rc::new(Ring::new(device, executor.as_fd(), capacity)?);
-        Ok(Self { ring, capacity, entries })
-    }
-
-    /// Registers all entries. Each queue must get at least one, or no request would ever come; those beyond that the
-    /// kernel has no memory for are done without.
-    pub(crate) fn register(&mut self) -> io::Result<()> {
-        for entry in &mut self.entries {
-            self.ring.register(entry.index, entry.queue, &mut entry.slot)?;
+        completed.drain(..).for_each(|number| tasks.poll(number));
+        entries.next_turn();
+        tasks.poll_woken();
+        let mut more = executor.run();
+        if ending.has_begun() && entries.live.none() {
+            return Ok(());
         }
-        let mut refusals = Vec::new();
-        for _ in 0..REGISTER_TRIES {
-            self.ring.submit()?;
-            self.ring.drain(&mut Vec::new())?;
-            let mut again = false;
-            for entry in &mut self.entries {
-                match self.ring.refused(entry.index, &mut entry.slot) {
-                    Some(Completion::Again) => {
-                        again = true;
-                        self.ring.register(entry.index, entry.queue, &mut entry.slot)?;
-                    }
-                    Some(Completion::Refused(error)) => refusals.push((entry.index, error)),
-                    _ => {}
-                }
-            }
-            if !again {
-                break;
-            }
-            thread::sleep(REGISTER_PAUSE);
+        // The replies first, in a call of their own: their programs run on while this thread goes to sleep.
+        if executor.unseen() && !alarm {
+            ring.set_alarm(UNSEEN)?;
+            alarm = true;
         }
-        let Some(&(_, error)) = refusals.last() else { return Ok(()) };
-        let error = io::Error::from_raw_os_error(-error);
-        let queues: BTreeSet<u16> = self.entries.iter().map(|entry| entry.queue).collect();
-        self.entries.retain(|entry| !refusals.iter().any(|(index, _)| *index == entry.index));
-        let left: BTreeSet<u16> = self.entries.iter().map(|entry| entry.queue).collect();
-        if left != queues {
-            return Err(error);
-        }
-        tracing::warn!(%error, missing = refusals.len(), "some entries of the ring could not be registered");
-        Ok(())
-    }
-
-    /// Lets requests that wait for the ring go to the device, as the ring will not be had.
-    pub(crate) fn give_up(self) {
-        if let Err(error) = self.ring.lift_gate() {
-            tracing::warn!(%error, "cannot tell the kernel that the ring will not be used");
-        }
-    }
-
-    /// Serves until the mount is gone and all entries have ended.
-    pub(crate) fn serve<F, P>(
-        self,
-        service: &Rc<Service<P>>,
-        executor: &Rc<Executor>,
-        ending: &Ending,
-    ) -> io::Result<()>
-    where
-        F: Filesystem,
-        P: Deref<Target = F> + Clone + 'static,
-    {
-        let ring = self.ring;
-        let live = Live::default();
-        let tasks = Tasks::new(executor.waker());
-        let mut numbers = vec![None; self.capacity];
-        for Unserved { index, queue, slot } in self.entries {
-            let port = RingPort { ring: ring.clone(), index, queue };
-            numbers[index] = Some(service.add((executor, &tasks), port, slot, live.one_more()));
-        }
-        let mut completed = Vec::with_capacity(self.capacity);
-        let mut alarm = false;
-        loop {
-            for number in completed.drain(..).filter_map(|index| numbers[index]) {
-                tasks.poll(number);
-            }
-            tasks.poll_woken();
-            let mut more = executor.run();
-            if live.none() {
-                return Ok(());
-            }
-            // The replies first, in a call of their own: their programs run on while this thread goes to sleep.
-            if executor.unseen() && !alarm {
-                ring.set_alarm(UNSEEN)?;
-                alarm = true;
-            }
-            ring.submit()?;
-            more |= executor.prepare_wait() | tasks.any_woken();
-            if !more {
-                ring.wait(ending.limit(executor.timeout()))?;
-            }
+        ring.submit()?;
+        work.end(measured);
+        more |= executor.prepare_wait() | tasks.any_woken();
+        if entries.starved() {
+            // What the commits brought back, before more can come.
             let drained = ring.drain(&mut completed)?;
-            if drained.alarm {
-                alarm = false;
-                executor.flush();
-            }
-            if drained.runtime || executor.timeout() == Some(Duration::ZERO) {
+            entries.submitted(&completed);
+            if drained.ready(RUNTIME) {
                 executor.poll();
             }
-            if ending.is_over() {
-                return Err(unanswered(live.count()));
-            }
+            more |= !completed.is_empty();
+        }
+        if !more {
+            crew.set_idle(me, true);
+            let due = executor.timeout().into_iter().chain(entries.pages.timeout()).min();
+            ring.wait(ending.limit(due))?;
+            crew.set_idle(me, false);
+        }
+        let drained = ring.drain(&mut completed)?;
+        if completed.is_empty() {
+            entries.pages.trim(|number, slot| ring.release_pages(number, slot, KEPT));
+        } else {
+            entries.pages.busy();
+        }
+        if drained.alarm {
+            alarm = false;
+            executor.flush();
+        }
+        if drained.ready(RUNTIME) || executor.timeout() == Some(Duration::ZERO) {
+            executor.poll();
+        }
+        if ending.is_over() {
+            return Err(unanswered(entries.live.count()));
         }
     }
 }
 
-/// An entry of the ring.
-struct RingPort {
-    ring: Rc<Ring>,
-    index: usize,
-    queue: u16,
+/// How much CPU time requests take here, as far as that is worth knowing: where several are at hand.
+#[derive(Debug, Default)]
+struct Workload {
+    /// A request's share, averaged over the last few.
+    each: Cell<Duration>,
+    turns: Cell<u32>,
 }
 
-impl Port for RingPort {
-    async fn receive(&mut self, slot: &mut Slot) -> Option<Framing> {
-        match self.ring.completion(self.index, slot).await {
-            Completion::Request => {
-                let area = slot.header_area();
-                let payload = entry_header(area).payload_sz as usize;
-                let header = in_header(area).unwrap_or_default();
-                Some(Framing::Ring { header, payload })
-            }
-            Completion::Ended => None,
-            // An interrupted command has not been carried out, but then neither was the reply taken; the kernel
-            // does not do this to an entry once it is registered.
-            Completion::Again => None,
-            Completion::Refused(error) => {
-                let error = io::Error::from_raw_os_error(-error);
-                tracing::error!(%error, queue = self.queue, index = self.index, "an entry of the ring is lost");
-                None
-            }
+impl Workload {
+    /// One of so many turns with several requests is measured, as a look at the clock is a system call.
+    const SAMPLED: u32 = 8;
+
+    /// Work at hand beyond this is worth another CPU's wake-up.
+    const SURPLUS: Duration = Duration::from_micros(500);
+
+    fn begin(&self, requests: usize) -> Option<(u32, Duration)> {
+        if requests < 2 {
+            return None;
         }
+        let turn = self.turns.get();
+        self.turns.set(turn.wrapping_add(1));
+        // Heavy requests are few, and cost more than the look.
+        let due = turn.is_multiple_of(Self::SAMPLED) || self.each.get() * 4 > Self::SURPLUS;
+        due.then(|| (requests as u32, cpu_time()))
     }
 
-    fn answer(&mut self, slot: &mut Slot, framing: &Framing, outcome: Outcome) {
-        let Outcome { error, len } = outcome;
-        let unique = framing.header().unique;
-        if let Err(error) = self.ring.commit(self.index, self.queue, slot, unique, error, len) {
-            tracing::error!(%error, queue = self.queue, index = self.index, "cannot answer a request");
+    fn end(&self, begun: Option<(u32, Duration)>) {
+        let Some((requests, start)) = begun else { return };
+        let each = cpu_time().saturating_sub(start) / requests;
+        self.each.set((self.each.get() * 3 + each) / 4);
+    }
+
+    /// How many of the requests at hand others should serve.
+    fn surplus(&self, requests: usize) -> Option<usize> {
+        (requests >= 2 && self.each.get() * requests as u32 > Self::SURPLUS).then_some(requests / 2)
+    }
+}
+
+/// The CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn light_requests_are_not_shared_and_heavy_ones_are() {
+        let work = Workload::default();
+        assert_eq!(work.surplus(16), None);
+        work.each.set(Duration::from_micros(5));
+        assert_eq!(work.surplus(16), None);
+        work.each.set(Duration::from_millis(1));
+        assert_eq!(work.surplus(1), None);
+        assert_eq!(work.surplus(2), Some(1));
+        assert_eq!(work.surplus(16), Some(8));
+    }
+
+    #[test]
+    fn what_a_request_takes_is_learned_and_forgotten() {
+        let work = Workload::default();
+        let burn = |of: Duration| {
+            let start = cpu_time();
+            while cpu_time() - start < of {
+                std::hint::spin_loop();
+            }
+        };
+        let begun = work.begin(2);
+        burn(Duration::from_millis(8));
+        work.end(begun);
+        assert!(work.each.get() >= Duration::from_millis(1));
+        for _ in 0..40 {
+            let begun = work.begin(2);
+            work.end(begun);
         }
+        assert!(work.surplus(2).is_none(), "{:?}", work.each.get());
+        assert!(work.begin(1).is_none());
     }
 }

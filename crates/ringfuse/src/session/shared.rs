@@ -17,6 +17,7 @@ use crate::types::{Fh, Keep, NodeId, Opened};
 pub(crate) struct Shared {
     pub(crate) line: Arc<Line>,
     pub(crate) interrupts: Interrupts,
+    /// One a worker, and the control thread's at the end.
     pub(crate) counters: Box<[Counters]>,
     /// What the open files of the mount keep alive.
     kept: Kept,
@@ -35,7 +36,7 @@ impl Shared {
         Self {
             line,
             interrupts: Interrupts::default(),
-            counters: (0..workers).map(|_| Counters::default()).collect(),
+            counters: (0..=workers).map(|_| Counters::default()).collect(),
             kept: Kept::default(),
         }
     }

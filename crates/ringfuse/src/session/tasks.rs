@@ -17,6 +17,8 @@ type Entry = Pin<Box<dyn Future<Output = ()>>>;
 /// The tasks, by number.
 pub(crate) struct Tasks {
     tasks: RefCell<Vec<Task>>,
+    /// Numbers of tasks that have ended, to be used again.
+    ended: RefCell<Vec<usize>>,
     ready: Arc<Ready>,
     /// Numbers of woken tasks while they are being polled; kept for its memory.
     batch: RefCell<Vec<usize>>,
@@ -70,18 +72,28 @@ impl Tasks {
             any: AtomicBool::new(false),
             driver,
         };
-        Self { tasks: RefCell::default(), ready: Arc::new(ready), batch: RefCell::default() }
+        Self {
+            tasks: RefCell::default(),
+            ended: RefCell::default(),
+            ready: Arc::new(ready),
+            batch: RefCell::default(),
+        }
     }
 
-    /// Adds a task, which is polled with the woken ones for a first time. Returns its number: they count from zero.
-    pub(crate) fn add(&self, future: impl Future<Output = ()> + 'static) -> usize {
+    /// Adds a task, which is polled with the woken ones for a first time. `make` is told its number: that of a task which has
+    /// ended, or the next.
+    pub(crate) fn add<T: Future<Output = ()> + 'static>(&self, make: impl FnOnce(usize) -> T) {
+        let number = self.ended.borrow_mut().pop().unwrap_or_else(|| self.tasks.borrow().len());
+        let future: Option<Entry> = Some(Box::pin(make(number)));
         let mut tasks = self.tasks.borrow_mut();
-        let number = tasks.len();
-        let wake = Arc::new(TaskWake { number, queued: AtomicBool::new(false), ready: self.ready.clone() });
-        let waker = Waker::from(wake.clone());
-        waker.wake_by_ref();
-        tasks.push(Task { future: Some(Box::pin(future)), waker, wake });
-        number
+        if let Some(task) = tasks.get_mut(number) {
+            task.future = future;
+        } else {
+            let wake = TaskWake { number, queued: AtomicBool::new(false), ready: self.ready.clone() };
+            let wake = Arc::new(wake);
+            tasks.push(Task { future, waker: Waker::from(wake.clone()), wake });
+        }
+        tasks[number].waker.wake_by_ref();
     }
 
     /// Whether a task was woken and not polled since.
@@ -114,6 +126,8 @@ impl Tasks {
         };
         if future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             self.tasks.borrow_mut()[number].future = Some(future);
+        } else {
+            self.ended.borrow_mut().push(number);
         }
     }
 }
@@ -130,21 +144,23 @@ mod tests {
     type Place = Rc<RefCell<Option<Waker>>>;
 
     /// A task that counts its polls and never ends; its waker is left in the returned place.
-    fn counting(tasks: &Tasks) -> (usize, Rc<Cell<u32>>, Place) {
+    fn counting(tasks: &Tasks) -> (Rc<Cell<u32>>, Place) {
         let (polls, waker) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(None)));
         let (count, place) = (polls.clone(), waker.clone());
-        let number = tasks.add(poll_fn(move |cx| {
-            count.set(count.get() + 1);
-            place.replace(Some(cx.waker().clone()));
-            Poll::Pending
-        }));
-        (number, polls, waker)
+        tasks.add(|_| {
+            poll_fn(move |cx| {
+                count.set(count.get() + 1);
+                place.replace(Some(cx.waker().clone()));
+                Poll::Pending
+            })
+        });
+        (polls, waker)
     }
 
     #[test]
     fn a_task_is_polled_once_however_often_it_was_woken() {
         let tasks = Tasks::new(Waker::noop().clone());
-        let (_, polls, waker) = counting(&tasks);
+        let (polls, waker) = counting(&tasks);
         tasks.poll_woken();
         assert_eq!(polls.get(), 1);
         for _ in 0..3 {
@@ -165,7 +181,7 @@ mod tests {
         }
         let flag = Arc::new(Flag(AtomicBool::new(false)));
         let tasks = Tasks::new(Waker::from(flag.clone()));
-        let (_, polls, waker) = counting(&tasks);
+        let (polls, waker) = counting(&tasks);
         tasks.poll_woken();
         assert!(!flag.0.load(Ordering::Acquire), "its own thread needs no telling");
         let waker = waker.borrow().clone().unwrap();
@@ -176,15 +192,19 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_ended_is_not_polled_again() {
+    fn a_task_that_ended_gives_its_number_to_the_next() {
         let tasks = Rc::new(Tasks::new(Waker::noop().clone()));
         let inner = tasks.clone();
-        let number = tasks.add(async move {
+        tasks.add(|number| async move {
+            assert_eq!(number, 0);
             counting(&inner);
         });
         tasks.poll_woken();
-        tasks.poll(number);
+        tasks.poll(0);
         tasks.poll_woken();
         assert_eq!(tasks.tasks.borrow().len(), 2);
+        tasks.add(|number| async move { assert_eq!(number, 0) });
+        tasks.poll_woken();
+        assert_eq!(tasks.ended.borrow().as_slice(), [0]);
     }
 }

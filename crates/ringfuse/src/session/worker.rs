@@ -15,14 +15,17 @@ use crate::notify::Notifier;
 use crate::proto::message::in_header;
 use crate::proto::op::Operation;
 use crate::proto::{Format, Message, decode::decode};
+use crate::session::crew::{Crew, Letter};
 use crate::session::device_worker;
 use crate::session::ending::Ending;
+use crate::session::entries::Entries;
 use crate::session::entry::Service;
 use crate::session::executor::Executor;
 use crate::session::plan::Plan;
-use crate::session::ring_worker::RingWorker;
+use crate::session::ring_worker;
 use crate::session::shared::Shared;
 use crate::transport::device::Device;
+use crate::transport::ring::Ring;
 use crate::types::{SessionInfo, TransportKind};
 
 /// What a worker is told, one phase after the other.
@@ -35,14 +38,6 @@ pub(crate) enum Command {
     Serve(TransportKind),
     /// Run the filesystem's `destroy`.
     Destroy,
-}
-
-/// What reaches a worker while it serves.
-pub(crate) enum Letter {
-    /// A message that came by the control path.
-    Message(Vec<u8>),
-    /// The mount is gone.
-    End,
 }
 
 /// What a worker tells, after each command and at the start.
@@ -64,10 +59,11 @@ pub(crate) enum Report {
 pub(crate) struct Seat {
     pub(crate) worker: usize,
     pub(crate) plan: Arc<Plan>,
-    /// Whether to make a ring.
-    pub(crate) ring: bool,
+    /// Whether to make a ring, and with entries of which queues to begin.
+    pub(crate) ring: Option<Vec<u16>>,
     pub(crate) format: Format,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) crew: Arc<Crew>,
     pub(crate) device: Arc<Device>,
     pub(crate) pool: ProactorBuilder,
     pub(crate) commands: flume::Receiver<Command>,
@@ -108,26 +104,35 @@ impl Seat {
             Ok(executor) => Rc::new(executor),
             Err(error) => {
                 self.reports.say(Report::Built(Err(format!("cannot make a compio runtime: {error}"))));
+                if self.worker != 0 {
+                    self.pass_on();
+                }
                 return;
             }
         };
-        let made = self.ring.then(|| {
-            RingWorker::new(self.device.as_fd(), &executor, &self.plan, self.worker)
-                .map_err(|error| format!("cannot make an io_uring: {error}"))
-        });
-        let (mut ring, built) = match made {
-            Some(Ok(ring)) => (Some(ring), Ok(())),
-            Some(Err(error)) => (None, Err(error)),
-            None => (None, Ok(())),
-        };
-        self.reports.say(Report::Built(built));
-
         let service = Rc::new(Service {
             fs: fs.clone(),
             shared: self.shared.clone(),
             worker: self.worker,
             format: self.format,
         });
+        let made = self.ring.as_ref().map(|mine| {
+            let ring = Ring::new(self.device.as_fd(), &[executor.as_fd()])?;
+            let mine = mine.iter().copied();
+            Entries::new(ring, &service, &executor, (&self.crew, &self.plan), mine)
+        });
+        let (mut ring, built) = match made {
+            Some(Ok(ring)) => (Some(ring), Ok(())),
+            Some(Err(error)) => (None, Err(format!("cannot make an io_uring: {error}"))),
+            None => (None, Ok(())),
+        };
+        // The first serves by the device then; one that came later leaves its queues to the first.
+        let leaves = built.is_err() && self.worker != 0;
+        self.reports.say(Report::Built(built));
+        if leaves {
+            self.pass_on();
+            return;
+        }
         while let Ok(command) = self.commands.recv() {
             let report = match command {
                 Command::Ready(info, notifier) => {
@@ -155,10 +160,16 @@ impl Seat {
         }
     }
 
+    /// This worker will not serve: what was sent to it goes to the first.
+    fn pass_on(&self) {
+        self.crew.excused(self.worker);
+        self.letters.try_iter().for_each(|letter| drop(self.crew.send(0, letter)));
+    }
+
     fn serve<F, P>(
         &self,
         kind: TransportKind,
-        ring: Option<RingWorker>,
+        ring: Option<Rc<Entries<P>>>,
         service: &Rc<Service<P>>,
         executor: &Rc<Executor>,
     ) -> io::Result<()>
@@ -170,21 +181,28 @@ impl Seat {
         let listening = {
             let (letters, ending) = (self.letters.clone(), ending.clone());
             let (service, device, layout) = (service.clone(), self.device.clone(), self.plan.layout);
-            let executor_too = executor.clone();
+            let (executor_too, ring) = (executor.clone(), ring.clone());
             executor.spawn(async move {
                 while let Ok(letter) = letters.recv_async().await {
-                    match letter {
-                        Letter::Message(bytes) => open(bytes, &service, &device, layout, &executor_too),
-                        Letter::End => ending.begin(),
+                    match (letter, &ring) {
+                        (Letter::Message(bytes), _) => open(bytes, &service, &device, layout, &executor_too),
+                        (Letter::HandOver(given), Some(ring)) => ring.adopt(given),
+                        // Without a ring there is nothing to hand over.
+                        (Letter::HandOver(_), None) => {}
+                        (Letter::End, _) => ending.begin(),
                     }
                 }
             })
         };
         let served = executor.enter(|| match (kind, ring) {
-            (TransportKind::Ring, Some(ring)) => ring.serve(service, executor, &ending),
+            (TransportKind::Ring, Some(ring)) => {
+                ring_worker::serve(&ring, executor, (&self.crew, self.worker), &ending)
+            }
             (_, ring) => {
-                if let Some(ring) = ring {
-                    ring.give_up();
+                if let Some(ring) = ring
+                    && let Err(error) = ring.ring.lift_gate()
+                {
+                    tracing::warn!(%error, "cannot tell the kernel that the ring will not be used");
                 }
                 let device = self.device.clone_channel()?;
                 device_worker::serve(device, (self.plan.layout, self.plan.depth), service, executor, &ending)

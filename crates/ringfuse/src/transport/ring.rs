@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -14,11 +15,11 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use ringfuse_abi as abi;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::mem::Slot;
+use crate::mem::{Slot, SlotShared};
 use crate::proto::encode::out_header;
 
 /// The most submissions that are staged before they are handed to the kernel.
-const MAX_STAGED: usize = 64;
+const MAX_STAGED: u32 = 64;
 
 /// `IOSQE_FIXED_FILE`: the file is named by its place in the ring's table.
 const FIXED_FILE: u8 = 1;
@@ -26,14 +27,17 @@ const FIXED_FILE: u8 = 1;
 /// The device's place in the ring's table.
 const DEVICE: i32 = 0;
 
-/// Marks completions of the poll on the runtime's own descriptor.
-const RUNTIME: u64 = u64::MAX;
+/// Marks completions of the polls on watched descriptors: this, and those after it.
+const WATCHED: u64 = u64::MAX - 15;
 
 /// Marks the alarm's completion.
-const ALARM: u64 = u64::MAX - 1;
+const ALARM: u64 = u64::MAX - 16;
 
 /// Marks completions that mean nothing to anybody.
-const IGNORED: u64 = u64::MAX - 2;
+const IGNORED: u64 = u64::MAX - 17;
+
+/// Completions that the kernel keeps room for. With more outstanding it puts them aside, and hands them over later.
+const COMPLETIONS: u32 = 256;
 
 /// A submission of 128 bytes: the layout of `struct io_uring_sqe` with a command area, by `io_uring_enter(2)`.
 #[repr(C)]
@@ -90,10 +94,17 @@ impl Sqe {
 /// What came of a wait, beside completions of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drained {
-    /// The runtime's descriptor became readable.
-    pub(crate) runtime: bool,
+    /// Which of the watched descriptors became ready, a bit each.
+    ready: u8,
     /// The alarm went off.
     pub(crate) alarm: bool,
+}
+
+impl Drained {
+    /// Whether the watched descriptor of this number became ready.
+    pub(crate) fn ready(self, watched: usize) -> bool {
+        self.ready & 1 << watched != 0
+    }
 }
 
 /// How one command ended.
@@ -124,12 +135,12 @@ impl Completion {
 pub(crate) struct Ring {
     uring: RefCell<IoUring<squeue::Entry128>>,
     /// The completion that has come for each entry, and not been taken.
-    results: RefCell<Box<[Option<i32>]>>,
-    /// The addresses of each `REGISTER`: the kernel reads them when it takes the command, which may be a while after
-    /// it was staged.
-    iovecs: RefCell<Box<[[libc::iovec; 2]]>>,
+    results: RefCell<Vec<Option<i32>>>,
+    /// The addresses of each `REGISTER` that is staged: the kernel reads them when it takes the command.
+    #[expect(clippy::vec_box, reason = "staged commands point to them, and the list grows")]
+    iovecs: RefCell<Vec<Box<[libc::iovec; 2]>>>,
     registered: Registered,
-    runtime: RawFd,
+    watched: Vec<RawFd>,
     no_iowait: EnterFlags,
     /// How long the alarm runs. Boxed, for the kernel to read.
     alarm: Box<RefCell<Timespec>>,
@@ -138,42 +149,47 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// Makes a ring on this thread for that many entries. `runtime`'s readiness ends a wait.
-    pub(crate) fn new(device: BorrowedFd<'_>, runtime: BorrowedFd<'_>, entries: usize) -> io::Result<Self> {
-        let staged = entries.clamp(2, MAX_STAGED).next_power_of_two();
-        // Each entry has at most one completion outstanding, and the runtime's poll a few.
-        let completions = (entries + 8).next_power_of_two().max(2 * staged);
+    /// Makes a ring on this thread. A wait ends when one of the watched descriptors, eight at most, becomes readable.
+    pub(crate) fn new(device: BorrowedFd<'_>, watched: &[BorrowedFd<'_>]) -> io::Result<Self> {
         let uring = IoUring::<squeue::Entry128>::builder()
             .setup_submit_all()
             .setup_single_issuer()
             .setup_defer_taskrun()
-            .setup_cqsize(completions as u32)
+            .setup_cqsize(COMPLETIONS)
             .setup_no_sqarray()
             .dontfork()
-            .build(staged as u32)?;
+            .build(MAX_STAGED)?;
         let no_iowait =
             if uring.params().is_feature_no_iowait() { EnterFlags::NO_IOWAIT } else { EnterFlags::empty() };
-        let null = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        // The entries' commands name it by its place in the ring's own table, which spares a look-up too.
+        // The entries' commands name it by its place in the ring's own table, which spares a look-up.
         uring.submitter().register_files(&[device.as_raw_fd()])?;
         let ring = Self {
             registered: Registered::new(uring.as_raw_fd()),
             uring: RefCell::new(uring),
-            results: RefCell::new(vec![None; entries].into()),
-            iovecs: RefCell::new(vec![[null; 2]; entries].into()),
-            runtime: runtime.as_raw_fd(),
+            results: RefCell::default(),
+            iovecs: RefCell::default(),
+            watched: watched.iter().take(8).map(|fd| fd.as_raw_fd()).collect(),
             no_iowait,
             alarm: Box::default(),
             staged: Cell::new(0),
         };
-        ring.watch_runtime()?;
+        (0..ring.watched.len()).try_for_each(|number| ring.watch(number))?;
         Ok(ring)
     }
 
-    fn watch_runtime(&self) -> io::Result<()> {
-        let poll = opcode::PollAdd::new(Fd(self.runtime), libc::POLLIN as u32).multi(true).build();
+    fn watch(&self, number: usize) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fd(self.watched[number]), libc::POLLIN as u32).multi(true).build();
         // SAFETY: a poll refers to no memory.
-        unsafe { self.push(poll.user_data(RUNTIME).into()) }
+        unsafe { self.push(poll.user_data(WATCHED + number as u64).into()) }
+    }
+
+    /// Prepares for an entry of that number.
+    pub(crate) fn expect(&self, index: usize) {
+        let mut results = self.results.borrow_mut();
+        if results.len() <= index {
+            results.resize(index + 1, None);
+        }
+        results[index] = None;
     }
 
     /// Stages a submission.
@@ -195,22 +211,20 @@ impl Ring {
     /// Hands an entry to the kernel for the first time. The slot is the kernel's until [`Ring::completion`] says
     /// otherwise.
     pub(crate) fn register(&self, index: usize, queue: u16, slot: &mut Slot) -> io::Result<()> {
-        let iovecs = slot
-            .addresses()
-            .map(|(start, len)| libc::iovec { iov_base: start.as_ptr().cast(), iov_len: len });
-        let place = {
-            let mut all = self.iovecs.borrow_mut();
-            all[index] = iovecs;
-            all[index].as_ptr()
-        };
+        let iovecs = Box::new(
+            slot.addresses()
+                .map(|(start, len)| libc::iovec { iov_base: start.as_ptr().cast(), iov_len: len }),
+        );
         let cmd = abi::fuse_uring_cmd_req { qid: queue, ..Default::default() };
         let mut sqe = Sqe::command(abi::FUSE_IO_URING_CMD_REGISTER, index as u64, cmd);
-        sqe.addr = place as u64;
+        sqe.addr = iovecs.as_ptr() as u64;
         sqe.len = iovecs.len() as u32;
         slot.give_to_kernel();
-        // SAFETY: the addresses' array lives as long as the ring, in one place. The slot's memory outlives the
-        // command: it is marked the kernel's, and leaked if the slot goes while it is (M1).
-        unsafe { self.push(sqe.into_entry()) }
+        // SAFETY: the addresses' array is kept, in one place, until the command has been taken. The slot's memory outlives
+        // the command: it is marked the kernel's, and leaked if the slot goes while it is (M1).
+        unsafe { self.push(sqe.into_entry()) }?;
+        self.iovecs.borrow_mut().push(iovecs);
+        Ok(())
     }
 
     /// Answers the request in an entry and hands the entry to the kernel again. The body of a reply without error
@@ -253,16 +267,27 @@ impl Ring {
         Completion::of(result)
     }
 
-    /// Takes the completion of an entry's registration, if it has come and is not a request.
-    pub(crate) fn refused(&self, index: usize, slot: &mut Slot) -> Option<Completion> {
-        let mut results = self.results.borrow_mut();
-        let completion = Completion::of(results[index]?);
-        if !matches!(completion, Completion::Again | Completion::Refused(_)) {
-            return None;
-        }
-        results[index] = None;
+    /// Takes an entry's completion, if it has come, and with it the slot.
+    pub(crate) fn completed(&self, index: usize, slot: &mut Slot) -> Option<Completion> {
+        let result = self.results.borrow_mut()[index].take()?;
         slot.take_back();
-        Some(completion)
+        Some(Completion::of(result))
+    }
+
+    /// Gives the memory of an entry's payload back, but for its first bytes: it reads as zeros then. Done only where the entry
+    /// is with the kernel and has no request; returns whether that was so.
+    pub(crate) fn release_pages(&self, index: usize, slot: &SlotShared, keep: usize) -> bool {
+        if slot.unique.load(Ordering::Acquire) != 0 || self.results.borrow()[index].is_some() {
+            return false;
+        }
+        if self.staged.get() != 0 {
+            // A reply may still be in there.
+            return false;
+        }
+        // SAFETY: no loan is out, as the entry serves nothing; and the kernel copies requests into entries of this ring only
+        // while this thread waits in it (`DEFER_TASKRUN`), or when it takes a commit, whose completion would be there.
+        unsafe { slot.release_pages(keep) };
+        true
     }
 
     /// Has a wait end after that time, once, whatever else happens until then.
@@ -272,6 +297,11 @@ impl Ring {
         // SAFETY: the time's place is the ring's own, and does not move: it is boxed. The kernel reads it when it takes
         // the command.
         unsafe { self.push(timeout.into()) }
+    }
+
+    /// How many submissions wait to be handed to the kernel.
+    pub(crate) fn staged(&self) -> u32 {
+        self.staged.get()
     }
 
     /// Hands over what is staged, without waiting: replies reach their programs now.
@@ -306,7 +336,12 @@ impl Ring {
             }
         };
         match entered {
-            Ok(taken) => self.staged.set(staged - taken.min(staged)),
+            Ok(taken) => {
+                self.staged.set(staged - taken.min(staged));
+                if self.staged.get() == 0 && !self.iovecs.borrow().is_empty() {
+                    self.iovecs.borrow_mut().clear();
+                }
+            }
             // Interrupted or timed out; what was staged has been taken all the same, or will be next time.
             Err(error) => {
                 self.staged.set(self.uring.borrow_mut().submission().len() as u32);
@@ -323,15 +358,18 @@ impl Ring {
     /// `completed`.
     pub(crate) fn drain(&self, completed: &mut Vec<usize>) -> io::Result<Drained> {
         let mut drained = Drained::default();
-        let mut rearm = false;
+        let mut rearm = 0_u8;
         {
             let mut uring = self.uring.borrow_mut();
             let mut results = self.results.borrow_mut();
             for completion in uring.completion() {
                 match completion.user_data() {
-                    RUNTIME => {
-                        drained.runtime = true;
-                        rearm |= !cqueue::more(completion.flags());
+                    watched @ WATCHED.. => {
+                        let number = watched - WATCHED;
+                        drained.ready |= 1 << number;
+                        if !cqueue::more(completion.flags()) {
+                            rearm |= 1 << number;
+                        }
                     }
                     ALARM => drained.alarm = true,
                     index => {
@@ -343,8 +381,8 @@ impl Ring {
                 }
             }
         }
-        if rearm {
-            self.watch_runtime()?;
+        for number in (0..self.watched.len()).filter(|number| rearm & 1 << number != 0) {
+            self.watch(number)?;
         }
         Ok(drained)
     }

@@ -1,0 +1,95 @@
+//! Keeps an entry for each queue whose worker has not been started, so that the kernel finds the ring complete; and has the
+//! worker started when the first request for it comes.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::thread;
+
+use crate::dispatch::Framing;
+use crate::mem::{Arena, Slot};
+use crate::proto::message::in_header;
+use crate::session::crew::HandOver;
+use crate::session::entries::{REGISTER_PAUSE, REGISTER_TRIES};
+use crate::session::plan::Plan;
+use crate::transport::ring::{Completion, Drained, Ring, entry_header};
+
+/// The control thread's ring.
+pub(crate) struct Concierge {
+    ring: Ring,
+    /// Queue and slot by number, until it is handed over or the mount has gone.
+    entries: Vec<Option<(u16, Slot)>>,
+    completed: Vec<usize>,
+}
+
+impl Concierge {
+    /// Makes a ring on this thread, and prepares an entry for each of the queues. `watched` end its waits.
+    pub(crate) fn new(
+        device: BorrowedFd<'_>,
+        watched: &[BorrowedFd<'_>],
+        plan: &Plan,
+        queues: &[u16],
+    ) -> io::Result<Self> {
+        let ring = Ring::new(device, watched)?;
+        let slots = Arena::slots(plan.layout, queues.len())?;
+        let entries = queues.iter().zip(slots).map(|(queue, slot)| Some((*queue, slot))).collect();
+        (0..queues.len()).for_each(|number| ring.expect(number));
+        Ok(Self { ring, entries, completed: Vec::new() })
+    }
+
+    /// The slots, for the registry of interrupts.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.entries.iter().flatten().map(|(_, slot)| slot)
+    }
+
+    /// Registers the entries.
+    pub(crate) fn register(&mut self) -> io::Result<()> {
+        for (number, (queue, slot)) in present(&mut self.entries) {
+            self.ring.register(number, *queue, slot)?;
+        }
+        for _ in 0..REGISTER_TRIES {
+            self.ring.submit()?;
+            self.ring.drain(&mut self.completed)?;
+            if self.completed.is_empty() {
+                break;
+            }
+            for number in self.completed.drain(..) {
+                let Some((queue, slot)) = &mut self.entries[number] else { continue };
+                match self.ring.completed(number, slot) {
+                    Some(Completion::Again) => self.ring.register(number, *queue, slot)?,
+                    Some(Completion::Refused(error)) => return Err(io::Error::from_raw_os_error(-error)),
+                    _ => {}
+                }
+            }
+            thread::sleep(REGISTER_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Lets requests that wait for the ring go to the device, as the ring will not be had.
+    pub(crate) fn give_up(self) {
+        if let Err(error) = self.ring.lift_gate() {
+            tracing::warn!(%error, "cannot tell the kernel that the ring will not be used");
+        }
+    }
+
+    /// Waits for a request, or for what is watched.
+    pub(crate) fn wait(&mut self, mut each: impl FnMut(HandOver)) -> io::Result<Drained> {
+        self.ring.wait(None)?;
+        let drained = self.ring.drain(&mut self.completed)?;
+        for number in self.completed.drain(..) {
+            let Some((queue, mut slot)) = self.entries[number].take() else { continue };
+            if self.ring.completed(number, &mut slot) != Some(Completion::Request) {
+                continue;
+            }
+            let area = slot.header_area();
+            let payload = entry_header(area).payload_sz as usize;
+            let header = in_header(area).unwrap_or_default();
+            each(HandOver { queue, slot, framing: Framing::Ring { header, payload } });
+        }
+        Ok(drained)
+    }
+}
+
+fn present(entries: &mut [Option<(u16, Slot)>]) -> impl Iterator<Item = (usize, &mut (u16, Slot))> {
+    entries.iter_mut().enumerate().filter_map(|(number, entry)| Some((number, entry.as_mut()?)))
+}
