@@ -26,6 +26,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub(crate) use launch::{Config, Launch};
+pub(crate) use plan::Wanted;
 use shared::Shared;
 pub use stats::Stats;
 
