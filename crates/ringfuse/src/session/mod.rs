@@ -13,6 +13,8 @@ mod handshake;
 mod interrupt;
 mod launch;
 mod pages;
+#[allow(unsafe_code)]
+mod placement;
 mod plan;
 mod ring_worker;
 mod shared;
