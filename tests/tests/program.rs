@@ -232,7 +232,8 @@ fn a_request_takes_two_system_calls_and_many_at_once_take_fewer() {
     };
     let (alone, together) = (calls(1), calls(12));
     println!("io_uring_enter a request: {alone:.2} for one client, {together:.2} for twelve");
-    // Beside the requests there are the start and the end.
-    assert!(alone < 2.1, "{alone}");
+    // Beside the requests' there are those of the start and the end, and one or two a millisecond for the alarm that looks
+    // after what handlers leave running; under strace that is a part of many requests.
+    assert!(alone < 2.25, "{alone}");
     assert!(together < alone / 2.0, "{together}");
 }
