@@ -1,76 +1,20 @@
 //! `cargo xtask demo`: what the project does, to be seen in a minute.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::machine;
-use crate::run::{Done, cargo, run, target};
+use crate::run::Done;
+use crate::served::{self, Served};
 
 const FILES: usize = 5000;
 const BIG: usize = 256 << 20;
 
-/// The mounted filesystem. It goes when this is dropped, whatever happened before.
-struct Served {
-    child: Child,
-    path: PathBuf,
-}
-
-impl Served {
-    fn start() -> Done<(Self, String)> {
-        let path = std::env::temp_dir().join(format!("ringfuse-demo-{}", std::process::id()));
-        fs::create_dir(&path).map_err(|error| format!("cannot create {}: {error}", path.display()))?;
-        let program = target().join("release/ringfuse");
-        let mut child = Command::new(&program)
-            .args(["mem", "--fsname", "ringfuse-demo"])
-            .arg(&path)
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        let mut line = String::new();
-        let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-        let served = Self { child, path };
-        match said {
-            Some(Ok(len)) if len > 0 => Ok((served, line.trim().to_owned())),
-            _ => Err("the filesystem did not come up; what it said is above".to_owned()),
-        }
-    }
-
-    fn unmount(mut self) -> Done {
-        run(Command::new("umount").arg(&self.path))?;
-        let status = self.child.wait().map_err(|error| error.to_string())?;
-        if status.success() { Ok(()) } else { Err(format!("the filesystem ended with {status}")) }
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        if let Ok(None) = self.child.try_wait() {
-            let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-        let _ = fs::remove_dir(&self.path);
-    }
-}
-
 /// Mounts, works, unmounts, and says what it did.
 pub(crate) fn demo() -> Done {
-    println!("building the program (a minute, the first time)");
-    run(cargo().args(["build", "--release", "--quiet", "--package", "ringfuse-cli"]))?;
-    if rustix::process::geteuid().is_root() {
-        if let Err(error) = machine::enable() {
-            println!("without the ring: {error}");
-        }
-    } else {
-        println!(
-            "not root: the ring is used only if it is switched on already, and mounting needs fusermount3"
-        );
-    }
-
-    let (served, ready) = Served::start()?;
+    served::build()?;
+    let (served, ready) = Served::start(&["mem", "--fsname", "ringfuse-demo"])?;
     println!("$ ringfuse mem {}\n  {ready}", served.path.display());
     let work = work(&served.path).map_err(|error| format!("the work failed: {error}"));
     work.and(served.unmount())?;

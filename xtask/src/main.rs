@@ -1,12 +1,15 @@
 //! Tasks of the project: `cargo xtask COMMAND`.
 
 mod demo;
+mod latency;
 mod machine;
 mod run;
+mod served;
 mod suites;
 #[cfg(test)]
 mod tidy;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +31,11 @@ enum Command {
     Setup,
     /// Mount a filesystem, do visible work on it, say which transport served it and how fast, unmount.
     Demo,
+    /// Tell how long single operations take: natively, on `ringfuse mem`, and on `ringfuse mirror`.
+    Latency {
+        /// Directories to be used; each is measured natively and mirrored [default: /dev/shm and the folder for temporary files].
+        directories: Vec<PathBuf>,
+    },
     /// Run all tests: units, real mounts, real programs. Needs root, but for --unit.
     Test {
         /// Only the tests that need no kernel feature and no privilege.
@@ -47,6 +55,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Setup => machine::set_up(),
         Command::Demo => demo::demo(),
+        Command::Latency { directories } => latency::latency(directories),
         Command::Test { unit, filter } => run::tests(unit, filter.as_deref()),
         Command::Conformance(options) => suites::conformance(&options),
         Command::Case(options) => return suites::case(options),

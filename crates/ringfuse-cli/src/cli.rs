@@ -121,6 +121,9 @@ pub(crate) struct Common {
     /// where this is not given [default: warn]
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<String>,
+    /// Stays in the foreground, as it does anyway: for scripts that say so
+    #[arg(long, short)]
+    foreground: bool,
     /// Prints statistics to standard error at the end, as SIGUSR1 does at any time
     #[arg(long)]
     pub(crate) stats: bool,

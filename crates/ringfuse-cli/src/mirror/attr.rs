@@ -9,6 +9,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use ringfuse::{
     Attr, AttrReply, Caller, Entry, Errno, FileType, Generation, Result, SetTime, Statfs, StatxReply,
@@ -75,15 +76,22 @@ impl Core {
         attr
     }
 
+    /// How long the kernel may keep attributes. Where it does not write to its cache first, it may keep the size from before a
+    /// write, after having shown the one from after it.
+    fn attr_ttl(&self, stat: &Statx) -> Duration {
+        let file = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG;
+        if self.options.direct && file { Duration::ZERO } else { self.ttl }
+    }
+
     /// The answer of a lookup.
     pub(super) fn entry(&self, node: &Node, stat: &Statx) -> Entry {
-        let entry = Entry::new(node.id, self.attr(stat)).ttl(self.ttl);
+        let entry = Entry::new(node.id, self.attr(stat)).ttl(self.ttl).attr_ttl(self.attr_ttl(stat));
         // What is counted up starts anew with each mount: a file handle of an earlier one must not fit.
         if node.is_counted() { entry.generation(Generation(self.generation)) } else { entry }
     }
 
     fn reply(&self, stat: &Statx) -> AttrReply {
-        AttrReply::new(self.attr(stat)).ttl(self.ttl)
+        AttrReply::new(self.attr(stat)).ttl(self.attr_ttl(stat))
     }
 
     /// Serves `getattr` by a descriptor of the node.
@@ -105,7 +113,7 @@ impl Core {
         if stat.stx_mask & StatxFlags::BTIME.bits() != 0 {
             reply = reply.btime(time(stat.stx_btime));
         }
-        Ok(StatxReply::new(reply).ttl(self.ttl))
+        Ok(StatxReply::new(reply).ttl(self.attr_ttl(&stat)))
     }
 
     /// Serves `setattr`. `file` is the open file through which it is done, if there is one.

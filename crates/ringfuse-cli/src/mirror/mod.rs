@@ -6,6 +6,7 @@
 //! - this file: what is asked of the kernel, and a few lines for each operation;
 //! - [`names`], [`files`], [`dir`], [`attr`], [`xattr`]: what is done at the source, by plain functions that may wait;
 //! - [`locks`]: locks that hold against programs at the source; [`watch`]: changes made there;
+//! - [`start`]: what is checked and opened before there is a mount;
 //! - [`ident`]: who a thread is while it works for somebody;
 //! - [`reach`]: from a node to the inode; [`node`]: what a node is; [`source`]: what is reached at all, and why the server
 //!   cannot come to wait for itself.
@@ -27,6 +28,27 @@
 //! | fsync | io_uring | io_uring | io_uring |
 //!
 //! `--metadata` overrules the first three rows.
+//!
+//! # What the kernel does not let through
+//!
+//! Some of what the source can do, the kernel does not ask a FUSE server for, or does not tell it enough about:
+//!
+//! - `FALLOC_FL_COLLAPSE_RANGE` and `INSERT_RANGE`, fiemap, `FICLONE` and other ways to share blocks, swap files, and what
+//!   `statx` calls attributes: refused or left out before a request is made.
+//! - That a file is immutable or append-only is known to us alone. We refuse what it forbids, but not to take `O_APPEND` off
+//!   an open file, which is not asked.
+//! - A read that the page cache serves sets no access time. We have the pages dropped when a file is opened and the next read
+//!   has to set it (`relatime`); one that is open already, or mapped, or a cache that is kept for ever, is beyond that.
+//! - What a program writes through `mmap` behind the end of the file, within its last page, shows when a write or `fallocate`
+//!   extends the file: filesystems of the kernel's own zero it then.
+//! - What is written through `mmap` arrives as writes: it removes capabilities, and it sets times when it arrives.
+//! - `F_GETLK` of a process that meets the lock of an open file tells the process that took it, not -1: to the kernel all
+//!   locks come from processes.
+//! - `RLIMIT_FSIZE` is checked by the kernel, but not for `FALLOC_FL_KEEP_SIZE`, for which tmpfs has it checked.
+//! - `/proc/locks` shows locks at the source, by the server's process id.
+//! - With `--writeback` the kernel owns size and times of regular files: `SEEK_HOLE` sees no holes, the block count lags
+//!   behind, `chattr` does not set the time of change, and errors of the source come with `fsync` or `close`.
+//! - With `--passthrough` times that a mapped page has set are seen when the attributes expire.
 
 mod attr;
 mod dir;
@@ -39,32 +61,29 @@ pub(crate) mod options;
 mod reach;
 mod reaper;
 mod source;
+mod start;
 mod watch;
 mod xattr;
 
-use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use blocking::unblock;
 use ringfuse::{
     AttrReply, BytesOut, Capabilities, DirFiller, Entry, Errno, Fh, Filesystem, Forgets, IoctlOut, Lock,
-    MountOptions, Negotiation, NodeId, Notifier, Opened, ReadBuf, Request, Result, SessionInfo, Statfs,
-    StatxReply, TransportKind, WriteBuf, Written, op,
+    Negotiation, NodeId, Notifier, Opened, ReadBuf, Request, Result, SessionInfo, Statfs, StatxReply,
+    TransportKind, WriteBuf, Written, op,
 };
-use rustix::process::{Resource, getrlimit};
-use rustix::thread::CapabilitySet;
 
-use crate::failure::Failure;
 use crate::sys;
 use files::Handles;
 use ident::Creator;
 use locks::SourceLocks;
 use names::{Make, Spot};
 use node::Table;
-use options::{Cache, LockPlace, Metadata, Options};
+use options::{Cache, Metadata, Options};
 use reaper::Reaper;
 use source::{Pace, Source};
 use watch::Watch;
@@ -110,94 +129,6 @@ enum Work {
 }
 
 impl Mirror {
-    /// A mirror of the options' source. To be made before there are other threads.
-    ///
-    /// # Errors
-    ///
-    /// If the source cannot be mirrored so, with the reason.
-    pub(crate) fn new(options: Options, mount: &MountOptions) -> std::result::Result<Self, Failure> {
-        options.check().map_err(Failure::Usage)?;
-        let path = options.source.display();
-        for (wanted, name) in [(options.passthrough, "passthrough"), (options.watch, "watch")] {
-            if wanted && !ident::has(CapabilitySet::SYS_ADMIN) {
-                return Err(Failure::Usage(format!("{name} needs CAP_SYS_ADMIN: it is for root")));
-            }
-        }
-        if options.watch && options.cross_mounts {
-            let why = "watch and cross_mounts exclude each other: what is watched is one filesystem";
-            return Err(Failure::Usage(why.to_owned()));
-        }
-        ident::settle();
-        let source = Source::open(&options.source, options.cross_mounts, mount)
-            .map_err(|error| Failure::Usage(format!("{path} cannot be mirrored: {error}")))?;
-        if options.cross_mounts && !source.detached {
-            return Err(Failure::Usage("cross_mounts needs CAP_SYS_ADMIN: it is for root".to_owned()));
-        }
-        let watch = if options.watch {
-            Some(
-                Watch::new(&source)
-                    .map_err(|error| Failure::Usage(format!("{path} cannot be watched: {error}")))?,
-            )
-        } else {
-            None
-        };
-        Self::assemble(options, mount, source, watch)
-            .map_err(|error| Failure::System("cannot look at the source", error))
-    }
-
-    fn assemble(
-        options: Options,
-        mount: &MountOptions,
-        source: Source,
-        watch: Option<Watch>,
-    ) -> std::io::Result<Self> {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(1 << 20).min(1 << 20) as usize;
-        let fds = options.fds.unwrap_or(limit / 4).max(16);
-        let mut core = Core {
-            ttl: options.ttl(),
-            read_only: mount.read_only,
-            table: Table::new(node::Key { dev: 0, identity: node::Identity::Number(0, 0, 0) }, 0),
-            cache: reach::Cache::new(fds),
-            pins: Arc::default(),
-            pin_limit: limit / 4,
-            handles: Handles::default(),
-            // The kernel keeps 32 bits; zero is for those that are the same in each mount.
-            generation: RandomState::new().hash_one(0) & 0x7fff_ffff | 1,
-            locks: (options.locks == LockPlace::Source).then(SourceLocks::new),
-            notifier: OnceLock::new(),
-            watch: Mutex::new(watch),
-            watch_end: OnceLock::new(),
-            reaper: Reaper::new(),
-            options,
-            source,
-        };
-        let stat = source::stat(&core.source.root)?;
-        let (root, mount) = core.identify(&core.source.root, &stat)?;
-        core.table = Table::new(root, mount);
-        Ok(Self(Arc::new(core)))
-    }
-
-    /// Tells, whenever it is asked, what is alive.
-    pub(crate) fn report(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let core = Arc::clone(&self.0);
-        move || {
-            let (nodes, lookups) = core.table.census();
-            let mut text = format!(
-                "nodes {nodes}, lookups {lookups}, open {}, fds kept {}, pinned {}, fd hits {}, misses {}",
-                core.handles.count.load(Relaxed),
-                core.cache.len(),
-                core.pins.load(Relaxed),
-                core.cache.hits.load(Relaxed),
-                core.cache.misses.load(Relaxed)
-            );
-            if let Some(locks) = &core.locks {
-                let (held, waiting) = locks.table.count();
-                text += &format!(", locks {held}, waiting {waiting}");
-            }
-            text
-        }
-    }
-
     /// Does work where it may be done.
     async fn work<T: Send + 'static>(
         &self,
