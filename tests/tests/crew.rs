@@ -150,3 +150,25 @@ fn entries_come_and_go_between_workers() {
     });
     mounted.finish();
 }
+
+#[test]
+fn a_memory_budget_is_kept_to() {
+    const MIB: usize = 1 << 20;
+    for setup in [Setup::RING, Setup::DEVICE] {
+        let mounted = mount_with(Probe::default(), setup, |mount| mount.memory(3 * MIB));
+        let info = mounted.session().info();
+        assert!(info.buffers <= 3 * MIB && info.max_write < MIB as u32, "{info}");
+        // More at once than there is room for, and larger.
+        mounted.step(|path| {
+            thread::scope(|scope| {
+                for client in 0..24 {
+                    scope.spawn(move || {
+                        assert_eq!(fs::read(path.join(Probe::SLOW)).unwrap(), Probe::TEXT);
+                        fs::write(path.join(format!("n{client}")), vec![1; 2 * MIB]).unwrap();
+                    });
+                }
+            });
+        });
+        mounted.finish();
+    }
+}

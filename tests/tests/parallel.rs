@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,4 +47,39 @@ fn heavy_requests_of_one_queue_are_served_by_all_workers() {
     println!("one worker and all, requests a second: {rounds:.0?}; ratio {:.2} (median of 5)", ratios[2]);
     // The best of them, since others may use the machine too.
     assert!(ratios[4] > 1.5, "{ratios:.2?}");
+}
+
+#[test]
+fn a_busy_program_does_not_starve_the_worker_of_its_cpu() {
+    for setup in [Setup::RING, Setup::DEVICE] {
+        let mounted = mount(Probe::default(), setup);
+        let served = mounted.step(|path| {
+            let done = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    stay_on(0);
+                    while !done.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
+                let client = scope.spawn(|| {
+                    stay_on(0);
+                    let start = Instant::now();
+                    let mut served = 0;
+                    while start.elapsed() < Duration::from_secs(2) {
+                        assert!(path.join("n1").exists());
+                        served += 1;
+                    }
+                    served
+                });
+                let served = client.join();
+                done.store(true, Ordering::Relaxed);
+                served.unwrap()
+            })
+        });
+        println!("{setup}: {served} calls in two seconds beside a busy loop");
+        // A thread that gets what others leave comes to some 250.
+        assert!(served > 1000, "{setup}: {served}");
+        mounted.finish();
+    }
 }

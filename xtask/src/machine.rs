@@ -10,7 +10,7 @@ const ENABLE_URING: &str = "/sys/module/fuse/parameters/enable_uring";
 const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 /// What the tests use, by program and Debian package.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("sqlite3", "sqlite3"),
@@ -19,6 +19,7 @@ const PROGRAMS: [(&str, &str); 10] = [
     ("setfattr", "attr"),
     ("setfacl", "acl"),
     ("stress-ng", "stress-ng"),
+    ("strace", "strace"),
     ("mkfs.ext4", "e2fsprogs"),
     ("cc", "gcc"),
 ];

@@ -105,6 +105,9 @@ pub(crate) struct Common {
     /// Bytes that a write request carries at most; a read request, too [default: 1M]
     #[arg(long, value_name = "SIZE", value_parser = size::parse_u32)]
     max_write: Option<u32>,
+    /// Memory that requests in service may take at most; where it is too small for --depth and --max-write, it wins
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    memory: Option<u64>,
     /// Lets other users in; without it not even root may enter a user's mount [-o allow_other]
     #[arg(long)]
     allow_other: bool,
@@ -189,6 +192,9 @@ impl Common {
         }
         if let Some(bytes) = self.max_write {
             mount = mount.max_write(bytes);
+        }
+        if let Some(bytes) = self.memory {
+            mount = mount.memory(usize::try_from(bytes).unwrap_or(usize::MAX));
         }
         mount
     }

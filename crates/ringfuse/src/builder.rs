@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::fs::Filesystem;
 use crate::mount::{MountOptions, Via};
-use crate::session::{Config, Launch, Session, Stats};
+use crate::session::{Config, Launch, Session, Stats, Wanted};
 use crate::types::Transport;
 
 /// A mount to be made: where, how, and served by what.
@@ -34,9 +34,7 @@ impl Mount {
             options: MountOptions::default(),
             via: Via::Auto,
             transport: Transport::default(),
-            workers: None,
-            depth: None,
-            max_write: None,
+            wanted: Wanted::default(),
         })
     }
 
@@ -91,7 +89,7 @@ impl Mount {
     /// How many threads serve requests: 1 up to the number of possible CPUs, the default, at which each serves the
     /// programs of its own CPU.
     pub fn workers(mut self, workers: usize) -> Self {
-        self.0.workers = Some(workers);
+        self.0.wanted.workers = Some(workers);
         self
     }
 
@@ -99,14 +97,25 @@ impl Mount {
     /// one. Memory is used only as far as requests fill it; [`SessionInfo::buffers`](crate::SessionInfo::buffers)
     /// tells the most it can come to.
     pub fn depth(mut self, depth: usize) -> Self {
-        self.0.depth = Some(depth);
+        self.0.wanted.depth = Some(depth);
         self
     }
 
     /// How many bytes a write request carries at most; 1 MiB by default. The kernel's limit is
     /// `/proc/sys/fs/fuse/max_pages_limit` pages, 256 unless changed. It also bounds what a read asks for.
     pub fn max_write(mut self, bytes: u32) -> Self {
-        self.0.max_write = Some(bytes);
+        self.0.wanted.max_write = Some(bytes);
+        self
+    }
+
+    /// How many bytes of memory the requests in service may take at most, in all queues together. Where the budget is too
+    /// small for [`Mount::depth`] and [`Mount::max_write`], it wins over both: requests become smaller, down to 128 KiB, and
+    /// queues get fewer entries, down to one. Without it, [`SessionInfo::buffers`](crate::SessionInfo::buffers) tells what it
+    /// can come to; over `/dev/fuse`, handlers that wait may take more.
+    ///
+    /// Mounting fails where the budget is too small for one entry in each queue.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.0.wanted.memory = Some(bytes);
         self
     }
 
@@ -145,7 +154,7 @@ impl Mount {
     ///
     /// As for [`Mount::run`].
     pub fn run_local<F: Filesystem>(mut self, filesystem: F) -> Result<(), Error> {
-        self.0.workers = Some(1);
+        self.0.wanted.workers = Some(1);
         Launch::prepare(self.0, &filesystem)?.run_here(Rc::new(filesystem))
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::thread;
+use std::time::Duration;
 
 use crate::dispatch::Framing;
 use crate::mem::{Arena, Slot};
@@ -72,9 +73,13 @@ impl Concierge {
         }
     }
 
-    /// Waits for a request, or for what is watched.
-    pub(crate) fn wait(&mut self, mut each: impl FnMut(HandOver)) -> io::Result<Drained> {
-        self.ring.wait(None)?;
+    /// Waits for a request, or for what is watched, or as long as the timeout says.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        mut each: impl FnMut(HandOver),
+    ) -> io::Result<Drained> {
+        self.ring.wait(timeout)?;
         let drained = self.ring.drain(&mut self.completed)?;
         for number in self.completed.drain(..) {
             let Some((queue, mut slot)) = self.entries[number].take() else { continue };

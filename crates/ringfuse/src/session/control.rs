@@ -20,6 +20,7 @@ use crate::proto::{Format, Message, decode::decode};
 use crate::session::concierge::Concierge;
 use crate::session::crew::{Crew, HandOver, Letter};
 use crate::session::handshake::Handshake;
+use crate::session::placement::{LOOK_AFTER, Looks};
 use crate::session::plan::Plan;
 use crate::session::shared::Shared;
 use crate::session::worker::{Command, Report, Seat};
@@ -250,6 +251,7 @@ impl Control {
         // Room for any message, in memory that is touched only as far as messages reach.
         let room = if concierge.is_some() { self.plan.layout.payload() + 4096 } else { 0 };
         let mut buf = vec![0; room];
+        let mut looks: Vec<Looks> = (0..self.plan.workers).map(|_| Looks::default()).collect();
         loop {
             while let Ok((worker, report)) = self.reports.try_recv() {
                 match report {
@@ -274,7 +276,12 @@ impl Control {
             let gone = match &mut concierge {
                 Some(concierge) => {
                     let mut given = Vec::new();
-                    let drained = concierge.wait(|request| given.push(request)).map_err(waiting_failed)?;
+                    let timeout = self.crew.watched().next().map(|_| LOOK_AFTER);
+                    let drained =
+                        concierge.wait(timeout, |request| given.push(request)).map_err(waiting_failed)?;
+                    for (worker, watch) in self.crew.watched() {
+                        watch.look(&mut looks[worker]);
+                    }
                     given.into_iter().for_each(|request| self.admit(request));
                     drained.ready(DEVICE) && !self.read(&mut buf)?
                 }

@@ -14,18 +14,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 
 use crate::dispatch::{Framing, Outcome};
 use crate::fs::Filesystem;
-use crate::mem::{Arena, Layout, Slot};
+use crate::mem::{Arena, Slot};
 use crate::proto::decode::wants_no_reply;
 use crate::proto::message::in_header;
 use crate::session::ending::{Ending, Live, unanswered};
 use crate::session::entry::{Port, Service};
 use crate::session::executor::{Executor, UNSEEN};
+use crate::session::plan::Plan;
 use crate::session::tasks::Tasks;
 use crate::transport::device::{Device, Received};
-
-/// How many requests one worker may serve at once. Each that waits, for a lock perhaps, holds one; beyond it even the
-/// interrupts that would end such waits could not be read.
-const MAX_ENTRIES: usize = 4096;
 
 /// Who of a worker's tasks reads the device. The last to become idle is the next to read: its memory is warm.
 #[derive(Debug)]
@@ -140,7 +137,7 @@ impl Reading {
 /// Serves until the mount is gone and all requests have been answered.
 pub(crate) fn serve<F, P>(
     device: Device,
-    (layout, depth): (Layout, usize),
+    plan: &Plan,
     service: &Rc<Service<P>>,
     executor: &Rc<Executor>,
     ending: &Ending,
@@ -155,13 +152,13 @@ where
     let tasks = Tasks::new(executor.waker());
     let waiting = Waiting::new(&device, executor)?;
     let grow = |count| -> io::Result<()> {
-        for slot in Arena::slots(layout, count)? {
+        for slot in Arena::slots(plan.layout, count)? {
             let port = DevicePort { device: device.clone(), reading: reading.clone(), turn: Rc::default() };
             service.add((executor, &tasks), port, slot, live.one_more());
         }
         Ok(())
     };
-    grow(depth)?;
+    grow(plan.depth)?;
     loop {
         tasks.poll_woken();
         let mut more = executor.run();
@@ -170,8 +167,8 @@ where
         }
         // All tasks serve, and none is left to read what comes next.
         let nobody_reads = reading.vacant.get() && !reading.ended.get();
-        if nobody_reads && live.count() < MAX_ENTRIES {
-            grow(depth)?;
+        if nobody_reads && live.count() < plan.most {
+            grow(plan.depth.min(plan.most - live.count()))?;
             continue;
         }
         more |= executor.prepare_wait() | tasks.any_woken();

@@ -19,7 +19,7 @@ use crate::proto::Format;
 use crate::session::control::{Control, Hire, Staff};
 use crate::session::crew::Crew;
 use crate::session::handshake::Handshake;
-use crate::session::plan::Plan;
+use crate::session::plan::{Plan, Wanted};
 use crate::session::shared::Shared;
 use crate::session::worker::{Report, Reports, Seat};
 use crate::session::{Session, Unmounter};
@@ -36,9 +36,7 @@ pub(crate) struct Config {
     pub(crate) options: MountOptions,
     pub(crate) via: Via,
     pub(crate) transport: Transport,
-    pub(crate) workers: Option<usize>,
-    pub(crate) depth: Option<usize>,
-    pub(crate) max_write: Option<u32>,
+    pub(crate) wanted: Wanted,
 }
 
 /// A session about to start: the mount is made and agreed on, and each worker has a seat.
@@ -54,7 +52,7 @@ pub(crate) struct Launch {
 impl Launch {
     /// Mounts, and negotiates with the kernel for the filesystem.
     pub(crate) fn prepare<F: Filesystem>(config: Config, filesystem: &F) -> Result<Self, Error> {
-        let plan = Arc::new(Plan::new(config.workers, config.depth, config.max_write)?);
+        let plan = Arc::new(Plan::new(config.wanted)?);
         let mounted = Arc::new(mount(&config.path, &config.options, config.via)?);
         let (policy, permissions) = (config.transport, config.options.default_permissions);
         Self::negotiate(policy, permissions, plan, &mounted, filesystem).inspect_err(|_| {

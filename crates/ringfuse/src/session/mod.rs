@@ -13,6 +13,8 @@ mod handshake;
 mod interrupt;
 mod launch;
 mod pages;
+#[allow(unsafe_code)]
+mod placement;
 mod plan;
 mod ring_worker;
 mod shared;
@@ -26,6 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub(crate) use launch::{Config, Launch};
+pub(crate) use plan::Wanted;
 use shared::Shared;
 pub use stats::Stats;
 

@@ -19,8 +19,21 @@ pub(crate) const DEFAULT_DEPTH: usize = 16;
 /// Bytes a write request carries at most, where nothing else is asked for: the most an unchanged kernel allows.
 pub(crate) const DEFAULT_MAX_WRITE: u32 = 1 << 20;
 
-/// Entries a queue may have.
+/// Entries a queue may have. On the device, requests that one worker may serve at once: each that waits, for a lock perhaps,
+/// holds one; beyond it even the interrupts that would end such waits could not be read.
 const MAX_DEPTH: usize = 4096;
+
+/// Under a memory budget, payloads are made smaller before there are fewer entries a queue than this.
+const FEW: usize = 4;
+
+/// What is wanted of a session, as far as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) workers: Option<usize>,
+    pub(crate) depth: Option<usize>,
+    pub(crate) max_write: Option<u32>,
+    pub(crate) memory: Option<usize>,
+}
 
 /// The layout of a session.
 #[derive(Clone, Debug)]
@@ -31,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     /// Entries a queue; on the device, requests a worker serves at once to begin with.
     pub(crate) depth: usize,
+    /// On the device, requests a worker serves at once at most.
+    pub(crate) most: usize,
     /// Bytes a write carries at most.
     pub(crate) max_write: u32,
     /// Pages a request carries at most.
@@ -43,12 +58,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Works out a layout for this machine.
-    pub(crate) fn new(
-        workers: Option<usize>,
-        depth: Option<usize>,
-        max_write: Option<u32>,
-    ) -> Result<Self, Error> {
-        for (value, what) in [(workers, "workers"), (depth, "entries a queue")] {
+    pub(crate) fn new(wanted: Wanted) -> Result<Self, Error> {
+        for (value, what) in [(wanted.workers, "workers"), (wanted.depth, "entries a queue")] {
             if value == Some(0) {
                 return Err(Error::new(ErrorKind::Options, format!("zero {what} can serve nothing")));
             }
@@ -56,24 +67,34 @@ impl Plan {
         let queues = possible_cpus().map_err(|error| {
             Error::new(ErrorKind::Io, "cannot count the CPUs of this machine").because(error)
         })?;
-        Ok(Self::for_machine(queues, max_pages_limit(), &allowed_cpus(), workers, depth, max_write))
+        let plan = Self::for_machine(queues, max_pages_limit(), &allowed_cpus(), wanted);
+        match wanted.memory {
+            Some(budget) if plan.memory() > budget => {
+                let what = format!("{budget} bytes are too little memory for {queues} queues");
+                let least = format!("they need {} at least", plan.memory());
+                Err(Error::new(ErrorKind::Options, what).remedy(least))
+            }
+            _ => Ok(plan),
+        }
     }
 
-    fn for_machine(
-        queues: usize,
-        pages_limit: usize,
-        allowed: &[usize],
-        workers: Option<usize>,
-        depth: Option<usize>,
-        max_write: Option<u32>,
-    ) -> Self {
-        let workers = workers.unwrap_or(queues).clamp(1, queues);
+    fn for_machine(queues: usize, pages_limit: usize, allowed: &[usize], wanted: Wanted) -> Self {
+        let workers = wanted.workers.unwrap_or(queues).clamp(1, queues);
         let pages_limit = pages_limit.clamp(1, usize::from(u16::MAX));
-        let wanted = max_write.unwrap_or(DEFAULT_MAX_WRITE).max(page_size() as u32) as usize;
-        let pages = wanted.div_ceil(page_size()).max(MIN_PAGES).min(pages_limit);
-        let max_write = wanted.min(pages_limit * page_size());
+        let write = wanted.max_write.unwrap_or(DEFAULT_MAX_WRITE).max(page_size() as u32) as usize;
+        let mut pages = write.div_ceil(page_size()).max(MIN_PAGES).min(pages_limit);
+        let mut depth = wanted.depth.unwrap_or(DEFAULT_DEPTH).clamp(1, MAX_DEPTH);
+        let mut most = MAX_DEPTH;
         // What the kernel takes as the payload's size: it must have that much, whatever the write size.
-        let payload = max_write.max(pages * page_size()).max(8192);
+        let layout = |pages: usize| Layout::for_payload((pages * page_size()).max(8192));
+        if let Some(budget) = wanted.memory {
+            let fitting = |pages: usize| budget / (queues * layout(pages).stride());
+            while fitting(pages) < depth.min(FEW) && pages > MIN_PAGES {
+                pages = (pages / 2).max(MIN_PAGES);
+            }
+            depth = depth.min(fitting(pages)).max(1);
+            most = (budget / (workers * layout(pages).stride())).max(depth);
+        }
         // With a thread a queue each serves its own CPU's programs, and a wake-up stays on the core. With fewer, the
         // scheduler knows better.
         let cpus = (0..workers)
@@ -82,10 +103,11 @@ impl Plan {
         Self {
             queues,
             workers,
-            depth: depth.unwrap_or(DEFAULT_DEPTH).clamp(1, MAX_DEPTH),
-            max_write: max_write as u32,
+            depth,
+            most,
+            max_write: write.min(pages * page_size()) as u32,
             max_pages: pages as u16,
-            layout: Layout::for_payload(payload),
+            layout: layout(pages),
             cpus,
         }
     }
@@ -147,7 +169,7 @@ mod tests {
     use super::*;
 
     fn plan(queues: usize, workers: Option<usize>, max_write: Option<u32>) -> Plan {
-        Plan::for_machine(queues, 256, &[0, 1], workers, None, max_write)
+        Plan::for_machine(queues, 256, &[0, 1], Wanted { workers, max_write, ..Wanted::default() })
     }
 
     #[test]
@@ -180,6 +202,26 @@ mod tests {
             assert_eq!((plan.max_pages, plan.layout.payload()), (pages, payload), "{write:?}");
             assert!(plan.max_write as usize <= payload);
         }
+    }
+
+    #[test]
+    fn a_memory_budget_is_kept_to() {
+        const MIB: usize = 1 << 20;
+        for (budget, queues, depth, payload) in [
+            (64 * MIB, 2, 16, MIB),
+            (20 * MIB, 2, 9, MIB),
+            (8 * MIB, 2, 7, MIB / 2),
+            (MIB, 2, 3, MIB / 8),
+            (64 * MIB, 256, 1, MIB / 8),
+        ] {
+            let wanted = Wanted { memory: Some(budget), ..Wanted::default() };
+            let plan = Plan::for_machine(queues, 256, &[], wanted);
+            assert_eq!((plan.depth, plan.layout.payload()), (depth, payload), "{budget}");
+            assert!(plan.memory() <= budget && plan.max_write as usize <= payload, "{budget}");
+            assert!(plan.workers * plan.most * plan.layout.stride() <= budget, "{budget}");
+        }
+        let error = Plan::new(Wanted { memory: Some(1000), ..Wanted::default() }).unwrap_err();
+        assert!(error.to_string().contains("at least"), "{error}");
     }
 
     #[test]

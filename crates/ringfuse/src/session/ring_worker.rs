@@ -15,6 +15,7 @@ use crate::session::ending::{Ending, unanswered};
 use crate::session::entries::Entries;
 use crate::session::executor::{Executor, UNSEEN};
 use crate::session::pages::KEPT;
+use crate::session::placement::Placement;
 
 /// The runtime's place among the ring's watched descriptors.
 const RUNTIME: usize = 0;
@@ -34,6 +35,7 @@ where
     let mut completed = Vec::new();
     let mut alarm = false;
     let work = Workload::default();
+    let placement = Placement::new();
     loop {
         // Much at hand is shared with those who have nothing to do.
         let measured = work.begin(completed.len());
@@ -52,7 +54,7 @@ where
             ring.set_alarm(UNSEEN)?;
             alarm = true;
         }
-        ring.submit()?;
+        placement.submit(ring.staged(), crew.watch(me), || crew.nudge(), || ring.submit())?;
         work.end(measured);
         more |= executor.prepare_wait() | tasks.any_woken();
         if entries.starved() {
@@ -71,6 +73,7 @@ where
             crew.set_idle(me, false);
         }
         let drained = ring.drain(&mut completed)?;
+        placement.came(completed.len(), crew.watch(me));
         if completed.is_empty() {
             entries.pages.trim(|number, slot| ring.release_pages(number, slot, KEPT));
         } else {

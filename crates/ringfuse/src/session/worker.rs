@@ -205,7 +205,7 @@ impl Seat {
                     tracing::warn!(%error, "cannot tell the kernel that the ring will not be used");
                 }
                 let device = self.device.clone_channel()?;
-                device_worker::serve(device, (self.plan.layout, self.plan.depth), service, executor, &ending)
+                device_worker::serve(device, &self.plan, service, executor, &ending)
             }
         });
         drop(listening);
