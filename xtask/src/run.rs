@@ -59,7 +59,11 @@ pub(crate) fn tests(unit: bool, filter: Option<&str>) -> Done {
         // By cargo: the build of the workspace may have put another program in this one's place.
         run(cargo().args(["xtask", "conformance", "--fs", "mem"]).args(suites))?;
     }
-    Ok(())
+    // A choice of the same on `ringfuse mirror`: two minutes.
+    run(cargo()
+        .args(["xtask", "conformance", "--fs", "mirror", "--native", "tmpfs", "--quick"])
+        .args(["posix", "pjdfstest", "fsx/1-4", "apps/git-clone", "apps/sqlite-wal", "apps/rsync-copy"])
+        .arg("apps/known-inodes"))
 }
 
 /// Runs the tests of mounting and unmounting alone: in a mount namespace of their own, with a device node that ordinary

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::{Resource, getrlimit};
+
 use super::server::{Server, Way};
 use super::{Options, Stage};
 use crate::run::{Done, run};
@@ -41,6 +43,12 @@ impl Native {
         }
         Ok(Mounted(dir))
     }
+}
+
+/// An option of prlimit(1): so many descriptors as some machines allow at most. A server must manage with that.
+fn descriptors() -> String {
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).min(20_000);
+    format!("--nofile={most}:{most}")
 }
 
 /// A native filesystem, mounted. It is unmounted when this is dropped.
@@ -106,7 +114,8 @@ impl Place {
             Kind::Served { way, source, args } => {
                 let native = source.map(|source| source.mount(stage, "source")).transpose()?;
                 let dir = stage.folder("mnt")?;
-                let mut command = Command::new(stage.program("ringfuse"));
+                let mut command = Command::new("prlimit");
+                command.arg(descriptors()).arg("--").arg(stage.program("ringfuse"));
                 // The options may end in ones of the user's own; the paths stand alone.
                 command.args(args).args(native.as_ref().map(|native| &native.0)).arg(&dir);
                 let server = Server::start(command, *way, &dir, log)?;

@@ -2,6 +2,7 @@
 
 mod build;
 mod git;
+mod inodes;
 mod manifest;
 mod postgres;
 mod python;
@@ -22,7 +23,7 @@ pub(super) const SUITE: Suite = Suite {
 
 type Body = fn(&Env) -> Outcome;
 
-const CASES: [(&str, Body); 31] = [
+const CASES: [(&str, Body); 32] = [
     ("git-clone", git::clone),
     ("git-history", git::history),
     ("git-gc", git::gc),
@@ -51,6 +52,7 @@ const CASES: [(&str, Body); 31] = [
     ("find", trees::find),
     ("many-files", trees::many_files),
     ("deep-folders", trees::deep),
+    ("known-inodes", inodes::known),
     ("cargo-build", build::cargo_build),
     ("python", python::script),
     ("python-venv", python::venv),
@@ -58,7 +60,8 @@ const CASES: [(&str, Body); 31] = [
 ];
 
 fn cases(_: &Stage, scale: Scale) -> Done<Vec<Case>> {
-    let limit = scale.pick(120, 240, 600);
+    // Most take seconds; a million files take minutes.
+    let limit = scale.pick(120, 900, 900);
     Ok(CASES.iter().map(|(name, _)| Case::new(*name, limit)).collect())
 }
 
