@@ -1,7 +1,7 @@
 //! The program from outside: its line, its signals, its statistics, its end. As root, on a machine with FUSE.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ringfuse_kit::harness::{Mountpoint, PATIENCE, is_mounted};
 use ringfuse_kit::program::Program;
 use rustix::process::Signal;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// A program whose standard error goes to a file.
 struct Served {
@@ -178,5 +179,23 @@ fn wrong_usage_and_errors_have_their_status() {
         assert_eq!(output.status.code(), Some(status), "{arguments:?}: {errors}");
         assert!(errors.contains(text), "{arguments:?}: {errors}");
         assert!(status == 2 || errors.trim_end().lines().count() == 1, "{errors}");
+    }
+}
+
+#[test]
+fn nothing_is_said_when_all_goes_well() {
+    for workers in ["1", "2"] {
+        let served = serve(&["--workers", workers]);
+        // By one CPU only: of the other's queue nobody is served.
+        let mut set = CpuSet::new();
+        set.set(0);
+        sched_setaffinity(None, &set).unwrap();
+        fs::write(served.path().join("f"), "x").unwrap();
+        let mut errors = File::open(&served.errors).unwrap();
+        rustix::mount::unmount(served.path(), rustix::mount::UnmountFlags::empty()).unwrap();
+        served.ended();
+        let mut said = String::new();
+        errors.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "");
     }
 }

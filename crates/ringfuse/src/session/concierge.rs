@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::dispatch::Framing;
 use crate::mem::{Arena, Slot};
@@ -13,6 +13,9 @@ use crate::session::crew::HandOver;
 use crate::session::entries::{REGISTER_PAUSE, REGISTER_TRIES};
 use crate::session::plan::Plan;
 use crate::transport::ring::{Completion, Drained, Ring, entry_header};
+
+/// How long the kernel may take to give entries back.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The control thread's ring.
 pub(crate) struct Concierge {
@@ -92,6 +95,26 @@ impl Concierge {
             each(HandOver { queue, slot, framing: Framing::Ring { header, payload } });
         }
         Ok(drained)
+    }
+
+    /// The mount is gone: waits until the kernel has given all entries back, or their memory would have to be leaked.
+    pub(crate) fn close(mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.entries.iter().any(Option::is_some) && Instant::now() < deadline {
+            if self
+                .ring
+                .wait(Some(REGISTER_PAUSE))
+                .and_then(|()| self.ring.drain(&mut self.completed))
+                .is_err()
+            {
+                return;
+            }
+            for number in self.completed.drain(..) {
+                if let Some((_, mut slot)) = self.entries[number].take() {
+                    self.ring.completed(number, &mut slot);
+                }
+            }
+        }
     }
 }
 

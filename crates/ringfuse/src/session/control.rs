@@ -74,9 +74,12 @@ impl Control {
     /// Leads the session from its start to its end. `started` is told once, `Ok` when requests are served.
     pub(crate) fn run(mut self, started: &flume::Sender<Result<SessionInfo, Error>>) -> Result<(), Error> {
         match self.start() {
-            Ok(concierge) => {
+            Ok(mut concierge) => {
                 let _ = started.send(Ok(self.info.clone()));
-                let served = self.serve(concierge);
+                let served = self.serve(concierge.as_mut());
+                if let Some(concierge) = concierge {
+                    concierge.close();
+                }
                 self.finish();
                 served
             }
@@ -247,7 +250,7 @@ impl Control {
     }
 
     /// Reads what never comes by the ring, and starts workers, until the mount is gone.
-    fn serve(&mut self, mut concierge: Option<Concierge>) -> Result<(), Error> {
+    fn serve(&mut self, mut concierge: Option<&mut Concierge>) -> Result<(), Error> {
         // Room for any message, in memory that is touched only as far as messages reach.
         let room = if concierge.is_some() { self.plan.layout.payload() + 4096 } else { 0 };
         let mut buf = vec![0; room];
@@ -273,7 +276,7 @@ impl Control {
             {
                 self.hire(worker);
             }
-            let gone = match &mut concierge {
+            let gone = match concierge.as_deref_mut() {
                 Some(concierge) => {
                     let mut given = Vec::new();
                     let timeout = self.crew.watched().next().map(|_| LOOK_AFTER);
