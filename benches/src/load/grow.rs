@@ -1,13 +1,14 @@
 //! Single requests, while the filesystem grows: their cost should not.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, StatxFlags, mknodat, statx};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::measure::{bind, histogram};
 use crate::tell;
@@ -15,6 +16,9 @@ use crate::work::{Lister, Random};
 
 /// Files a folder, where the number of files is to grow and not that of names in a folder.
 const FOLDER: u64 = 1000;
+
+/// Descriptors that a process has for all else.
+const SPARE: u64 = 100;
 
 /// What grows.
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,18 +49,7 @@ pub(crate) struct Options {
 pub(crate) fn grow(options: &Options) -> io::Result<()> {
     // To the CPU of the first queue, so that neither side moves about.
     bind(0)?;
-    let mut files = Files { root: options.root.clone(), open: Vec::new(), count: 0, fresh: 0 };
-    if matches!(options.what, What::Open) {
-        // The steps, and some for everything else.
-        let most = options.steps.iter().max().copied().unwrap_or_default() + 1000;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) }).map_err(
-            |error| {
-                io::Error::other(format!(
-                    "cannot open {most} files: {error}; raise /proc/sys/fs/nr_open, as root"
-                ))
-            },
-        )?;
-    }
+    let mut files = Files { root: options.root.clone(), holders: Vec::new(), count: 0, fresh: 0 };
     let time = Duration::from_secs_f64(options.seconds);
     for step in &options.steps {
         files.grow(options.what, *step)?;
@@ -68,7 +61,7 @@ pub(crate) fn grow(options: &Options) -> io::Result<()> {
         match options.what {
             What::Nodes => tell("getattr", timed(time, || files.getattr(random.below(*step)))?),
             What::Open => {
-                tell("getattr", timed(time, || files.getattr_open(random.below(*step)))?);
+                tell("getattr", timed(time, || files.getattr(random.below(*step)))?);
                 tell("open and close", timed(time, || files.open_close(random.below(*step)))?);
             }
             What::Names => {
@@ -99,14 +92,14 @@ fn timed(time: Duration, mut request: impl FnMut() -> io::Result<()>) -> io::Res
 
 struct Files {
     root: PathBuf,
-    open: Vec<File>,
+    holders: Vec<Holder>,
     count: u64,
     fresh: u64,
 }
 
 impl Files {
     fn path(&self, number: u64) -> PathBuf {
-        self.root.join(format!("d{}", number / FOLDER)).join(format!("f{number}"))
+        path(&self.root, number)
     }
 
     fn names(&self) -> PathBuf {
@@ -114,6 +107,7 @@ impl Files {
     }
 
     fn grow(&mut self, what: What, to: u64) -> io::Result<()> {
+        let from = self.count;
         while self.count < to {
             let number = self.count;
             match what {
@@ -128,14 +122,16 @@ impl Files {
                     if number.is_multiple_of(FOLDER) {
                         fs::create_dir(path.parent().expect("it lies in a folder"))?;
                     }
-                    if matches!(what, What::Open) {
-                        self.open.push(File::create_new(path)?);
-                    } else {
-                        make(&path)?;
-                    }
+                    make(&path)?;
                 }
             }
             self.count += 1;
+        }
+        if matches!(what, What::Open) {
+            let each = open_files().saturating_sub(SPARE).max(1);
+            for from in (from..to).step_by(each as usize) {
+                self.holders.push(Holder::start(&self.root, from, each.min(to - from))?);
+            }
         }
         Ok(())
     }
@@ -144,12 +140,6 @@ impl Files {
         // Asked for by force: the kernel may keep attributes for as long as it likes.
         let flags = AtFlags::STATX_FORCE_SYNC;
         statx(CWD, self.path(number), flags, StatxFlags::BASIC_STATS)?;
-        Ok(())
-    }
-
-    fn getattr_open(&self, number: u64) -> io::Result<()> {
-        let flags = AtFlags::STATX_FORCE_SYNC | AtFlags::EMPTY_PATH;
-        statx(&self.open[number as usize], c"", flags, StatxFlags::BASIC_STATS)?;
         Ok(())
     }
 
@@ -194,6 +184,65 @@ impl Files {
             }
         }
     }
+}
+
+fn path(root: &Path, number: u64) -> PathBuf {
+    root.join(format!("d{}", number / FOLDER)).join(format!("f{number}"))
+}
+
+/// How many files a process may have open.
+fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// A process that holds files open: one alone may not be allowed to hold so many.
+struct Holder(Child);
+
+impl Holder {
+    /// Returns once all are open.
+    fn start(root: &Path, first: u64, count: u64) -> io::Result<Self> {
+        let mut child = Command::new("/proc/self/exe")
+            .arg("hold")
+            .arg(root)
+            .args([first.to_string(), count.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take();
+        let holder = Self(child);
+        let mut line = String::new();
+        out.map(|out| BufReader::new(out).read_line(&mut line)).transpose()?;
+        if line.is_empty() { Err(io::Error::other("the files cannot be held open")) } else { Ok(holder) }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        // It waits for the end of what it reads.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[derive(Args)]
+pub(crate) struct Hold {
+    /// Where the files are.
+    root: PathBuf,
+    /// The first one.
+    first: u64,
+    /// How many.
+    count: u64,
+}
+
+/// Opens files, says so, and waits until nobody wants them any more.
+pub(crate) fn hold(hold: &Hold) -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
+    let open = (hold.first..hold.first + hold.count).map(|number| File::open(path(&hold.root, number)));
+    let files = open.collect::<io::Result<Vec<_>>>()?;
+    println!("{} files are open", files.len());
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
 }
 
 /// Makes an empty file without opening it.

@@ -44,6 +44,9 @@ enum Command {
     },
     /// Make files step by step, and measure single requests after each step.
     Grow(grow::Options),
+    /// Hold files open, for `grow`.
+    #[command(hide = true)]
+    Hold(grow::Hold),
 }
 
 /// Prints a result.
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Command::Verify { root } => tree::verify(&root),
         Command::Lay { root } => tree::lay(&root),
         Command::Grow(options) => grow::grow(&options),
+        Command::Hold(files) => grow::hold(&files),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -63,7 +63,7 @@ enum What {
 const AFTER_HELP: &str = "\
 Examples:
   cargo xtask bench
-      the whole comparison: about a quarter of an hour
+      the whole comparison: about twenty minutes
   cargo xtask bench --load fstat --only ringfuse --only fuser --rounds 3
       a part of it, to look at a change
   cargo xtask bench --quick

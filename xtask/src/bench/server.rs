@@ -107,7 +107,7 @@ pub(super) fn chosen(names: &[String]) -> Done<Vec<&'static Server>> {
 pub(super) fn list() {
     println!("servers:");
     for server in &SERVERS {
-        println!("  {:<20} {}, by {}", server.name, server.what, server.way.name());
+        println!("  {:<20} {} [{}]", server.name, server.what, server.way.name());
     }
 }
 
