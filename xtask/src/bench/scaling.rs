@@ -166,16 +166,17 @@ impl Scale<'_> {
         let mut lines = Vec::new();
         for (queues, workers) in [(1, 1), (1, here), (2, here), (64, here), (256, here)] {
             let depth = (queues * DEPTH).div_ceil(here);
-            let served = self.mem(&["--depth", &depth.to_string(), "--workers", &workers.to_string()])?;
-            thread::sleep(Duration::from_millis(500));
-            lines.push(Memory {
-                queues,
-                workers,
-                depth,
-                resident: served.memory("VmRSS")?,
-                space: served.memory("VmSize")?,
-            });
-            served.finish()?;
+            let mut seen = Vec::new();
+            // It differs by some pages from one time to the next.
+            for _ in 0..self.options.rounds() {
+                let served = self.mem(&["--depth", &depth.to_string(), "--workers", &workers.to_string()])?;
+                thread::sleep(Duration::from_millis(500));
+                seen.push((served.memory("VmRSS")?, served.memory("VmSize")?));
+                served.finish()?;
+            }
+            let resident = median(seen.iter().map(|(resident, _)| *resident)).unwrap_or_default();
+            let space = median(seen.iter().map(|(_, space)| *space)).unwrap_or_default();
+            lines.push(Memory { queues, workers, depth, resident, space });
         }
         Ok(lines)
     }
