@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::loads::{Floor, Load, Unit};
 use super::numbers::{cell, markdown, median, number, ratio};
 use super::server::Server;
-use super::table::{IDLE, LOADED, MOUNT, PEAK, Results, TMPFS};
+use super::table::{DISTURBED, IDLE, LOADED, MOUNT, PEAK, Results, TMPFS};
 use super::{Options, machine, plot, write};
 use crate::run::Done;
 
@@ -61,7 +61,7 @@ impl Report<'_> {
         let _ = write!(text, "## Which way they served\n\n{}\n", self.ways());
         text += "By counters of the first load: completions on all rings of the process, and its calls of read(2), an \
                  operation.\n\n";
-        text + &self.circumstances()
+        text + &self.circumstances(options)
     }
 
     /// The median over all rounds of one number of a sample.
@@ -175,7 +175,7 @@ impl Report<'_> {
     }
 
     /// Floors, and what else went on meanwhile.
-    fn circumstances(&self) -> String {
+    fn circumstances(&self, options: &Options) -> String {
         let wake_other = self.of("floor", "floor", "wake_other_core_ns").unwrap_or_default() / 1e3;
         let mut text = format!(
             "## The machine\n\n- a wake-up and back: {} µs on one core, {} µs between cores\n- copying: {} MiB/s by one \
@@ -190,14 +190,21 @@ impl Report<'_> {
         let shares: Vec<f64> =
             servers.filter_map(|sample| sample.numbers.get("others_cpu_share").copied()).collect();
         let most = shares.iter().copied().fold(0.0, f64::max);
-        let _ = writeln!(
-            text,
-            "- of the CPUs, others used {:.0} % in the median and {:.0} % in the worst sample; {} were taken again \
-             for it",
-            100.0 * median(shares).unwrap_or_default(),
-            100.0 * most,
-            self.results.again
-        );
+        let usual = median(shares).unwrap_or_default();
+        // Loops that keep the CPUs awake would be counted as others.
+        if !options.awake {
+            let _ = writeln!(
+                text,
+                "- of the CPUs, others used {:.0} % in the median and {:.0} % in the worst sample; {} were taken again \
+                 for it",
+                100.0 * usual,
+                100.0 * most,
+                self.results.again
+            );
+            if usual > DISTURBED {
+                text += "- **disturbed**: others used so much that these figures tell little; repeat it at rest\n";
+            }
+        }
         for trouble in &self.results.trouble {
             let _ = writeln!(text, "- **not measured**: {trouble}");
         }

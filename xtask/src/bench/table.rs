@@ -13,7 +13,7 @@ use super::{Options, samples, write};
 use crate::run::Done;
 
 /// If others took more of the CPUs than this, a load is measured again.
-const DISTURBED: f64 = 0.15;
+pub(super) const DISTURBED: f64 = 0.15;
 
 /// How often at most.
 const AGAIN: usize = 2;
