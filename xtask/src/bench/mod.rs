@@ -55,8 +55,8 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum What {
-    /// How the cost of a request grows with registered entries, known nodes, open files and names in a directory, on
-    /// `ringfuse mem`; and the memory of an idle server with its entries. Takes some minutes and a few GiB.
+    /// How the cost of a request grows with allowed entries, known nodes, open files and names in a directory, on
+    /// `ringfuse mem`; and the memory of an idle server. Takes some minutes and a few GiB.
     Scaling,
 }
 

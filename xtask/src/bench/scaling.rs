@@ -49,7 +49,7 @@ struct Memory {
 
 pub(super) fn scaling(options: &Options) -> Done {
     let scale = Scale { options };
-    println!("registered entries");
+    println!("allowed entries");
     let mut figures = vec![scale.entries()?];
     for (what, name, title, axis, note) in [
         (
@@ -111,7 +111,7 @@ impl Scale<'_> {
         load(&args, Duration::from_secs(if self.options.quick { 60 } else { 900 }), served)
     }
 
-    /// Time a request by the number of entries that each queue has registered.
+    /// Time a request by the number of entries that each queue may have.
     fn entries(&self) -> Done<Figure> {
         let depths = if self.options.quick { vec![1, 16, 256] } else { vec![1, 4, 16, 64, 256, 1024, 4096] };
         let mut all = Vec::new();
@@ -136,9 +136,10 @@ impl Scale<'_> {
         });
         Ok(Figure {
             name: "scaling-entries",
-            title: "Cost of a request by registered entries",
-            axis: "entries registered by each queue",
-            note: "A GETATTR, by one program on the first CPU.".to_owned(),
+            title: "Cost of a request by allowed entries",
+            axis: "entries that each queue may have",
+            note: "A GETATTR, by one program on the first CPU. A queue makes entries as load asks for them, so that this is what it \
+                   costs that there may be many.".to_owned(),
             points: points.collect(),
         })
     }
@@ -285,20 +286,10 @@ fn memory_table(memory: &[Memory]) -> String {
             ]
         })
         .collect();
-    let text = format!(
-        "A simulation: the kernel has one queue for each CPU of this machine, so instead of more queues of {DEPTH} \
-         entries each of them has more entries. That counts what entries take. What a worker takes, its thread and its \
-         rings, is the difference of the first two lines, and comes to it once a queue, where there is a worker for \
-         each.\n\n{}",
+    format!(
+        "As many entries are allowed as so many queues of {DEPTH} would have; the kernel has one queue for each CPU of this \
+         machine. Queues make entries as load asks for them, and these servers idle: it tells what it costs that entries \
+         may come, not what they cost once they have. Workers of queues that this machine has not are not in it.\n\n{}",
         markdown(&head, &rows)
-    );
-    let Some([one, two, .., last]) = memory.get(..).filter(|memory| memory.len() > 2) else { return text };
-    let worker = (two.resident - one.resident) / (two.workers - one.workers).max(1) as f64;
-    let entries = (last.resident - two.resident) / ((last.queues - two.queues) * DEPTH) as f64;
-    text + &format!(
-        "\nThat is {:.1} KiB an entry and {:.0} KiB a worker: with 256 queues and as many workers, computed, {:.1} MiB.\n",
-        entries * 1024.0,
-        worker * 1024.0,
-        last.resident + worker * (last.queues - last.workers) as f64
     )
 }
