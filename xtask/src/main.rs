@@ -1,5 +1,6 @@
 //! Tasks of the project: `cargo xtask COMMAND`.
 
+mod bench;
 mod demo;
 mod latency;
 mod machine;
@@ -46,6 +47,8 @@ enum Command {
     },
     /// Run conformance suites on a native directory and on a filesystem of ours, and compare. Needs root.
     Conformance(suites::Options),
+    /// Compare with other FUSE libraries, side by side, and write a table and a plot to docs/bench. Needs root.
+    Bench(bench::Options),
     /// Run one case of a conformance suite on a directory.
     #[command(hide = true)]
     Case(suites::CaseOptions),
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Latency { directories } => latency::latency(directories),
         Command::Test { unit, filter } => run::tests(unit, filter.as_deref()),
         Command::Conformance(options) => suites::conformance(&options),
+        Command::Bench(options) => bench::bench(&options),
         Command::Case(options) => return suites::case(options),
     };
     match done {

@@ -15,6 +15,9 @@ mod dispatch;
 mod error;
 mod file;
 mod fs;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 #[allow(unsafe_code)]
 mod mem;
 mod mount;

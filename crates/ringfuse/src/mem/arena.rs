@@ -107,3 +107,35 @@ impl Drop for Arena {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::SlotShared;
+
+    /// Resident KiB of the mapping that starts there.
+    fn resident(base: NonNull<u8>) -> usize {
+        let start = format!("{:x}-", base.as_ptr().addr());
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mapping = maps.lines().skip_while(|line| !line.starts_with(&start));
+        let rss = mapping.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
+        rss.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    #[test]
+    fn what_no_request_reached_costs_next_to_nothing() {
+        // What a machine with that many possible CPUs has while it idles: an entry of each queue.
+        let layout = Layout::for_payload(1 << 20);
+        for queues in [1, 2, 64, 256] {
+            let slots = Arena::slots(layout, queues).unwrap();
+            let base = NonNull::new(slots[0].addresses()[0].0.as_ptr()).unwrap();
+            assert_eq!(resident(base), 0);
+            println!(
+                "{queues} queues: {} MiB of address space, {} KiB of memory",
+                (layout.stride() * queues) >> 20,
+                (size_of::<Slot>() + size_of::<SlotShared>()) * queues / 1024
+            );
+        }
+        assert!(size_of::<Slot>() + size_of::<SlotShared>() <= 256);
+    }
+}
