@@ -85,15 +85,19 @@ fn the_hot_path_allocates_nothing() {
             assert_eq!(rustix::io::pread(&file, &mut buf, 0).unwrap(), 4096);
             assert_eq!(rustix::io::pwrite(&file, &buf, 0).unwrap(), 4096);
         };
-        // The first requests fill caches, of compio and of the library.
-        (0..200).for_each(|_| round());
-        let before = (ALLOCATIONS.load(Ordering::Relaxed), mounted.session().stats().received);
-        (0..ROUNDS).for_each(|_| round());
-        let after = (ALLOCATIONS.load(Ordering::Relaxed), mounted.session().stats().received);
-        let (allocations, requests) = (after.0 - before.0, after.1 - before.1);
-        assert!(requests >= 4 * ROUNDS, "{setup}: {requests} requests");
-        println!("{setup}: {allocations} allocations in {requests} requests");
-        assert_eq!(allocations, 0, "{setup}");
+        // Requests fill caches at first; and a worker is started when the scheduler moves this thread to its CPU, which may be
+        // at any time. What a request allocates, all of them do.
+        let count = || (ALLOCATIONS.load(Ordering::Relaxed), mounted.session().stats().received);
+        let mut batch = || {
+            let before = count();
+            (0..ROUNDS).for_each(|_| round());
+            let after = count();
+            let (allocations, requests) = (after.0 - before.0, after.1 - before.1);
+            assert!(requests >= 4 * ROUNDS, "{setup}: {requests} requests");
+            println!("{setup}: {allocations} allocations in {requests} requests");
+            allocations
+        };
+        assert!((0..8).any(|_| batch() == 0), "{setup}");
         drop(file);
         mounted.finish();
     }
