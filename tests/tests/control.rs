@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ringfuse::{Errno, NodeId, Notifier};
@@ -14,6 +15,9 @@ use ringfuse_kit::harness::{PATIENCE, Setup, mount};
 
 const LONG: Duration = Duration::from_secs(3600);
 
+/// Held to write by tests that drop what the kernel caches, and to read by those that rely on it.
+static CACHES: RwLock<()> = RwLock::new(());
+
 /// Has the kernel drop the names and inodes that nobody uses, of all filesystems.
 fn drop_caches() {
     fs::write("/proc/sys/vm/drop_caches", "2").expect("as root");
@@ -21,6 +25,7 @@ fn drop_caches() {
 
 #[test]
 fn forget_gives_back_every_lookup_of_200_000_files() {
+    let _caches = CACHES.write().unwrap_or_else(PoisonError::into_inner);
     for setup in [Setup::RING, Setup::DEVICE] {
         let probe = Probe::with_ttl(LONG);
         let seen = probe.seen.clone();
@@ -58,6 +63,7 @@ fn forget_gives_back_every_lookup_of_200_000_files() {
 
 #[test]
 fn a_forget_that_panics_does_not_stop_those_after_it() {
+    let _caches = CACHES.write().unwrap_or_else(PoisonError::into_inner);
     for setup in [Setup::RING, Setup::DEVICE] {
         let probe = Probe::with_ttl(LONG);
         let seen = probe.seen.clone();
@@ -102,6 +108,7 @@ fn an_interrupt_reaches_the_handler() {
 
 /// A mount with long times to live, and its notifier, driven from the test's own thread.
 fn with_notifier(setup: Setup, test: impl FnOnce(&Path, &Notifier, &Probe)) {
+    let _caches = CACHES.read().unwrap_or_else(PoisonError::into_inner);
     let probe = Probe::with_ttl(LONG);
     let mounted = mount(probe.clone(), setup);
     let notifier = mounted.session().notifier();
