@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod latency;
 mod machine;
+mod mounts;
 mod run;
 mod served;
 mod suites;

@@ -3,13 +3,14 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::mounts::leave_mounts_of_others;
 use crate::run::{Done, run};
 
 /// A folder that exists everywhere. A tmpfs is mounted there, in this run's namespace only.
@@ -54,26 +55,8 @@ pub(super) fn settle() -> Done {
             std::process::exit(128 + signal);
         }
     });
-    leave_mounts_of_others()?;
+    leave_mounts_of_others().map_err(|error| format!("cannot unmount what others have mounted: {error}"))?;
     run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "bench", ROOT]))
-}
-
-/// Unmounts, in this namespace, what FUSE filesystems others have mounted: it got a copy of each mount, and with that
-/// an unmount elsewhere would not end their sessions.
-fn leave_mounts_of_others() -> Done {
-    let table = fs::read_to_string("/proc/self/mountinfo").map_err(|error| error.to_string())?;
-    for line in table.lines() {
-        let kind = line.split_once(" - ").map_or("", |(_, rest)| rest);
-        if kind.starts_with("fuse ") || kind.starts_with("fuse.") || kind.starts_with("fuseblk") {
-            let path = line.split(' ').nth(4).unwrap_or_default();
-            // One that has just gone is no failure.
-            let _ = Command::new("umount")
-                .args(["--lazy", "--internal-only", path])
-                .stderr(Stdio::null())
-                .status();
-        }
-    }
-    Ok(())
 }
 
 /// A new empty folder there.

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::place::{folder, within, within_unless};
 use super::{built, samples};
+use crate::mounts::connection;
 use crate::run::{Done, run, show, target};
 
 /// How long a server may take to come up, or to go.
@@ -236,17 +237,6 @@ impl Drop for Served {
         // A lazy unmount asks nobody.
         let _ = Command::new("umount").arg("-l").arg(&self.dir).stderr(Stdio::null()).status();
     }
-}
-
-/// The kernel's number of what is mounted on a directory, by the mount table: the directory is not touched.
-fn connection(dir: &Path) -> Option<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    table.lines().rev().find_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        let device = fields.next()?;
-        let at = fields.nth(1)?;
-        (Path::new(at) == dir).then(|| device.split(':').nth(1).map(str::to_owned))?
-    })
 }
 
 /// Which way an operation's requests took, by the server's counters: each is a completion on a ring, or at least one

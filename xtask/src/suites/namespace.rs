@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait, wait
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::mounts::leave_mounts_of_others;
 use crate::run::Done;
 
 /// Replaces this program by itself in namespaces of its own. It returns what went wrong.
@@ -62,25 +63,6 @@ fn be_the_first() -> std::io::Result<i32> {
             return Ok(status.exit_status().unwrap_or(1));
         }
     }
-}
-
-/// Unmounts, in this namespace, the filesystems that somebody had mounted when it was made: it has a copy of each mount,
-/// and with that an unmount elsewhere would not end their sessions.
-fn leave_mounts_of_others() -> std::io::Result<()> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let kinds = mounts.lines().filter_map(|mount| mount.split_once(" - ")?.1.split(' ').next());
-    let mut ours: Vec<&str> =
-        kinds.filter(|kind| ["fuse", "fuseblk"].contains(&kind.split('.').next().unwrap_or(kind))).collect();
-    ours.sort_unstable();
-    ours.dedup();
-    if !ours.is_empty() {
-        // One that has just gone is no failure.
-        Command::new("umount")
-            .args(["--all", "--lazy", "--internal-only", "--types"])
-            .arg(ours.join(","))
-            .status()?;
-    }
-    Ok(())
 }
 
 /// Ends all processes of the namespace but this one, the first one and `kept`, and waits for their end. False if one is

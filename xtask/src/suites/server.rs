@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::runner::within;
+use crate::mounts::connection;
 use crate::run::{Done, show};
 
 /// How long a server may take to come up, to go, or to answer.
@@ -136,17 +137,6 @@ impl Drop for Server {
         // A lazy unmount asks nobody.
         let _ = Command::new("umount").arg("-l").arg(&self.dir).stderr(Stdio::null()).status();
     }
-}
-
-/// The minor number of the device that is mounted on a directory, by the mount table: the directory is not touched.
-fn connection(dir: &Path) -> Option<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    table.lines().rev().find_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        let device = fields.next()?;
-        let at = fields.nth(1)?;
-        (Path::new(at) == dir).then(|| device.split(':').nth(1).map(str::to_owned))?
-    })
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@ use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::dispatch::Framing;
 use crate::mem::{Arena, Slot};
-use crate::proto::message::in_header;
 use crate::session::crew::HandOver;
 use crate::session::entries::{REGISTER_PAUSE, REGISTER_TRIES};
+use crate::session::entry::framing;
 use crate::session::plan::Plan;
-use crate::transport::ring::{Completion, Drained, Ring, entry_header};
+use crate::transport::ring::{Completion, Drained, Ring};
 
 /// How long the kernel may take to give entries back.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -61,6 +60,7 @@ impl Concierge {
                 match self.ring.completed(number, slot) {
                     Some(Completion::Again) => self.ring.register(number, *queue, slot)?,
                     Some(Completion::Refused(error)) => return Err(io::Error::from_raw_os_error(-error)),
+                    // No request is among them: those come within waits only, and none is made here.
                     _ => {}
                 }
             }
@@ -89,10 +89,8 @@ impl Concierge {
             if self.ring.completed(number, &mut slot) != Some(Completion::Request) {
                 continue;
             }
-            let area = slot.header_area();
-            let payload = entry_header(area).payload_sz as usize;
-            let header = in_header(area).unwrap_or_default();
-            each(HandOver { queue, slot, framing: Framing::Ring { header, payload } });
+            let framing = framing(&slot);
+            each(HandOver { queue, slot, framing });
         }
         Ok(drained)
     }

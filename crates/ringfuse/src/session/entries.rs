@@ -11,15 +11,14 @@ use std::time::Duration;
 use crate::dispatch::{Framing, Outcome};
 use crate::fs::Filesystem;
 use crate::mem::{Arena, Slot};
-use crate::proto::message::in_header;
 use crate::session::crew::{Crew, HandOver, Letter};
 use crate::session::ending::Live;
-use crate::session::entry::Service;
+use crate::session::entry::{Service, framing};
 use crate::session::executor::{Activity, Executor};
 use crate::session::pages::Pages;
 use crate::session::plan::Plan;
 use crate::session::tasks::Tasks;
-use crate::transport::ring::{Completion, Ring, entry_header};
+use crate::transport::ring::{Completion, Ring};
 
 /// Entries that a queue starts with. It gets more as soon as all of them are in use.
 const FIRST_ENTRIES: usize = 4;
@@ -219,11 +218,11 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
             let first = !std::mem::replace(&mut entry.registered, true);
             return match self.ring.completion(entry.number, &mut entry.slot).await {
                 Completion::Request => {
-                    let area = entry.slot.header_area();
-                    let payload = entry_header(area).payload_sz as usize;
-                    let header = in_header(area).unwrap_or_default();
-                    self.pages.passed(entry.number, entry.slot.shared(), payload);
-                    Some(Framing::Ring { header, payload })
+                    let framing = framing(&entry.slot);
+                    if let Framing::Ring { payload, .. } = framing {
+                        self.pages.passed(entry.number, entry.slot.shared(), payload);
+                    }
+                    Some(framing)
                 }
                 // The kernel is not ready yet, or memory was short.
                 Completion::Again if first => {

@@ -9,9 +9,11 @@ use crate::dispatch::{self, Framing, Outcome};
 use crate::fs::{Filesystem, Forgets};
 use crate::mem::Slot;
 use crate::proto::Format;
+use crate::proto::message::in_header;
 use crate::session::executor::{Activity, Executor};
 use crate::session::shared::Shared;
 use crate::session::tasks::Tasks;
+use crate::transport::ring::entry_header;
 
 /// How one entry's requests come and how its answers go.
 pub(crate) trait Port: 'static {
@@ -76,4 +78,11 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Service<P> {
         interrupts.end(slot.shared());
         outcome
     }
+}
+
+/// How the request lies in an entry that the ring has just given back.
+pub(crate) fn framing(slot: &Slot) -> Framing {
+    let area = slot.header_area();
+    let payload = entry_header(area).payload_sz as usize;
+    Framing::Ring { header: in_header(area).unwrap_or_default(), payload }
 }
