@@ -36,7 +36,7 @@ const SIZES: [(&str, &[&str]); 9] = [
 ];
 
 fn seconds(scale: Scale) -> u64 {
-    scale.pick(1, 3, 30)
+    scale.pick(1, 5, 30)
 }
 
 fn cases(_: &Stage, scale: Scale) -> Done<Vec<Case>> {
