@@ -167,3 +167,33 @@ fn switching_off_leaves_a_running_session_alone() {
     work_and_finish(session, &mountpoint);
     drop(setting);
 }
+
+/// How often the control threads of this program have gone to sleep.
+fn control_sleeps() -> u64 {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let control = tasks.filter(|task| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("ringfuse-contro"))
+    });
+    let sleeps = |task: std::path::PathBuf| -> u64 {
+        let status = fs::read_to_string(task.join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    control.map(sleeps).sum()
+}
+
+#[test]
+fn requests_by_the_device_wake_the_workers_alone() {
+    let setting = Setting::keep(ENABLE);
+    let mountpoint = Mountpoint::new();
+    let probe = Probe::with_ttl(Duration::ZERO);
+    let session = spawn(&mountpoint, Transport::DeviceOnly, probe).unwrap();
+    let before = control_sleeps();
+    for _ in 0..500 {
+        fs::metadata(mountpoint.join("n1")).unwrap();
+    }
+    let woken = control_sleeps() - before;
+    assert!(woken < 50, "the control thread was woken {woken} times");
+    assert!(work_and_finish(session, &mountpoint).received >= 500);
+    drop(setting);
+}

@@ -264,6 +264,7 @@ impl Control {
                     }
                     // One that was started late, and could not begin: the first serves in its stead.
                     Report::Built(Err(why)) => tracing::warn!(worker, "{why}"),
+                    Report::Gone => return self.end(),
                     Report::Left if self.crew.is_present(worker) => {
                         self.abort();
                         return Err(failed(worker, "its thread ended"));
@@ -288,7 +289,7 @@ impl Control {
                     given.into_iter().for_each(|request| self.admit(request));
                     drained.ready(DEVICE) && !self.read(&mut buf)?
                 }
-                None => self.wait_for_device()?,
+                None => self.wait_for_report()?,
             };
             let _ = rustix::io::read(&*self.nudge, &mut [0; 8]);
             if gone {
@@ -297,13 +298,11 @@ impl Control {
         }
     }
 
-    /// Waits for a report, or for the end of the device, which its workers read; returns whether that has come.
-    fn wait_for_device(&self) -> Result<bool, Error> {
-        let nudge = PollFd::from_borrowed_fd(self.nudge.as_fd(), PollFlags::IN);
-        let device = PollFd::from_borrowed_fd(self.device.as_fd(), PollFlags::empty());
-        let mut fds = [nudge, device];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(!fds[1].revents().is_empty()),
+    /// Waits for a report: that the mount is gone is one, from a worker. To wait for it here would mean to be woken by each
+    /// request, as the device wakes all who poll it.
+    fn wait_for_report(&self) -> Result<bool, Error> {
+        match poll(&mut [PollFd::from_borrowed_fd(self.nudge.as_fd(), PollFlags::IN)], None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(false),
             Err(error) => Err(waiting_failed(error.into())),
         }
     }

@@ -134,13 +134,13 @@ impl Reading {
     }
 }
 
-/// Serves until the mount is gone and all requests have been answered.
+/// Serves until the mount is gone and all requests have been answered. `gone` is called as soon as the former is known.
 pub(crate) fn serve<F, P>(
     device: Device,
     plan: &Plan,
     service: &Rc<Service<P>>,
     executor: &Rc<Executor>,
-    ending: &Ending,
+    (ending, gone): (&Ending, &dyn Fn()),
 ) -> io::Result<()>
 where
     F: Filesystem,
@@ -159,9 +159,13 @@ where
         Ok(())
     };
     grow(plan.depth)?;
+    let mut told = false;
     loop {
         tasks.poll_woken();
         let mut more = executor.run();
+        if reading.ended.get() && !mem::replace(&mut told, true) {
+            gone();
+        }
         if live.none() {
             return Ok(());
         }
@@ -174,8 +178,13 @@ where
         more |= executor.prepare_wait() | tasks.any_woken();
         let due = executor.timeout().into_iter().chain(executor.unseen().then_some(UNSEEN)).min();
         let timeout = if more { Some(Duration::ZERO) } else { ending.limit(due) };
-        let ready =
-            if nobody_reads { Waiting::runtime(executor, timeout)? } else { waiting.wait(timeout)? };
+        let ready = if nobody_reads {
+            let ready = Waiting::unread(&device, executor, timeout)?;
+            reading.ended.set(ready.device);
+            ready
+        } else {
+            waiting.wait(timeout)?
+        };
         if !ready.device && executor.unseen() {
             executor.flush();
         }
@@ -217,11 +226,17 @@ impl Waiting {
         Ok(Self { both })
     }
 
-    /// Waits for the runtime alone: a device that nobody reads would end each wait at once.
-    fn runtime(executor: &Executor, timeout: Option<Duration>) -> io::Result<Ready> {
+    /// Waits for the runtime, and for the device's end alone: its requests, which nobody reads, would end each wait at once.
+    fn unread(device: &Device, executor: &Executor, timeout: Option<Duration>) -> io::Result<Ready> {
         let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        match poll(&mut [PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN)], timespec.as_ref()) {
-            Ok(found) => Ok(Ready { device: false, runtime: found > 0 }),
+        let mut fds = [
+            PollFd::from_borrowed_fd(device.as_fd(), PollFlags::empty()),
+            PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN),
+        ];
+        match poll(&mut fds, timespec.as_ref()) {
+            Ok(_) => {
+                Ok(Ready { device: !fds[0].revents().is_empty(), runtime: !fds[1].revents().is_empty() })
+            }
             Err(rustix::io::Errno::INTR) => Ok(Ready::default()),
             Err(error) => Err(error.into()),
         }

@@ -2,7 +2,6 @@
 //! operations beside it.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -49,17 +48,14 @@ impl AsFd for Executor {
 }
 
 impl Executor {
-    /// A runtime for this thread, bound to a CPU if one is given. `pool` sets up the threads for blocking work.
-    pub(crate) fn new(pool: &ProactorBuilder, cpu: Option<usize>) -> io::Result<Self> {
+    /// A runtime for this thread. `pool` sets up the threads for blocking work.
+    pub(crate) fn new(pool: &ProactorBuilder) -> io::Result<Self> {
         let mut driver = pool.clone();
         // Deferred work would never wake whoever polls the driver's descriptor; cooperative work does, and costs no
         // interrupt.
         driver.capacity(DRIVER_ENTRIES).coop_taskrun(true).taskrun_flag(true);
         let mut builder = RuntimeBuilder::new();
         builder.with_proactor(driver);
-        if let Some(cpu) = cpu {
-            builder.thread_affinity(HashSet::from([cpu]));
-        }
         let executor = Self { runtime: builder.build()?, staged: Cell::new(true), unseen: Cell::new(false) };
         // Arms the driver's own wake-up, which it does only when it is polled.
         executor.poll();

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use compio_driver::ProactorBuilder;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::dispatch::Framing;
 use crate::fs::{Filesystem, Forgets};
@@ -49,6 +50,8 @@ pub(crate) enum Report {
     Ready,
     /// The entries are registered.
     Registered(Result<(), String>),
+    /// The device tells that the mount is gone. Requests may still be in service.
+    Gone,
     /// All requests are answered.
     Served(Result<(), String>),
     /// The worker is gone.
@@ -100,7 +103,9 @@ impl Seat {
         F: Filesystem,
         P: Deref<Target = F> + Clone + 'static,
     {
-        let executor = match Executor::new(&self.pool, self.plan.cpus[self.worker]) {
+        // On the ring each serves the programs of its CPU, and is woken there.
+        let home = self.ring.as_ref().and(self.plan.cpus[self.worker]).and_then(Home::on);
+        let executor = match Executor::new(&self.pool) {
             Ok(executor) => Rc::new(executor),
             Err(error) => {
                 self.reports.say(Report::Built(Err(format!("cannot make a compio runtime: {error}"))));
@@ -146,6 +151,11 @@ impl Seat {
                     None => Err("there is no ring".to_owned()),
                 }),
                 Command::Serve(kind) => {
+                    if kind == TransportKind::Device
+                        && let Some(home) = &home
+                    {
+                        home.leave();
+                    }
                     Report::Served(self.serve(kind, ring.take(), &service, &executor).map_err(|error| {
                         tracing::error!(worker = self.worker, "a worker ended early: {error}");
                         error.to_string()
@@ -205,11 +215,35 @@ impl Seat {
                     tracing::warn!(%error, "cannot tell the kernel that the ring will not be used");
                 }
                 let device = self.device.clone_channel()?;
-                device_worker::serve(device, &self.plan, service, executor, &ending)
+                let gone = || self.reports.say(Report::Gone);
+                device_worker::serve(device, &self.plan, service, executor, (&ending, &gone))
             }
         });
         drop(listening);
         served
+    }
+}
+
+/// The CPU that a worker is bound to, and where it was allowed to run before.
+struct Home {
+    before: CpuSet,
+}
+
+impl Home {
+    /// Binds this thread to a CPU. `None` if that cannot be done: it costs speed, and no more.
+    fn on(cpu: usize) -> Option<Self> {
+        let before = sched_getaffinity(None).ok()?;
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        sched_setaffinity(None, &only).ok()?;
+        Some(Self { before })
+    }
+
+    /// Who reads the device serves programs of all CPUs: the scheduler brings it to those that wake it.
+    fn leave(&self) {
+        if let Err(error) = sched_setaffinity(None, &self.before) {
+            tracing::warn!(%error, "cannot unbind a worker from its CPU");
+        }
     }
 }
 
