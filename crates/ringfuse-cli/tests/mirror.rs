@@ -205,6 +205,27 @@ fn files_without_names_are_held_by_one_descriptor_each() {
 }
 
 #[test]
+fn opens_share_a_descriptor_when_there_are_no_more() {
+    let mirror = serve_by("prlimit", &["--nofile=200"], &[]);
+    let name = mirror.at("file");
+    fs::write(&name, "").unwrap();
+    let open = || File::options().read(true).write(true).open(&name).unwrap();
+    let files: Vec<File> = (0..400).map(|_| open()).collect();
+    for (number, file) in files.iter().enumerate() {
+        file.write_all_at(&[number as u8], number as u64).unwrap();
+    }
+    let mut read = [0; 400];
+    files[399].read_exact_at(&mut read, 0).unwrap();
+    assert!(read.iter().enumerate().all(|(number, byte)| *byte == number as u8));
+    // Another's lock would go with one's own.
+    assert_eq!(flock(&files[399], FlockOperation::LockExclusive), Err(Errno::NOLCK));
+    flock(&files[0], FlockOperation::LockExclusive).unwrap();
+    drop(files);
+    soon("descriptors are given back", || flock(open(), FlockOperation::LockExclusive).is_ok());
+    mirror.finish();
+}
+
+#[test]
 fn file_handles_outlive_the_mount() {
     let mirror = serve(&[]);
     fs::create_dir(mirror.at("d")).unwrap();

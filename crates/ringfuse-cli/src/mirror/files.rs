@@ -40,6 +40,8 @@ pub(super) struct Handle {
     pub(super) node: Arc<Node>,
     pub(super) file: Arc<OwnedFd>,
     flags: OFlags,
+    /// The file is another open file's, too.
+    pub(super) shared: bool,
     /// The same file without `O_APPEND` and `O_DIRECT`, once it was needed.
     plain: OnceLock<Arc<OwnedFd>>,
     /// Where the listing of a directory is.
@@ -138,7 +140,7 @@ impl Core {
         }
         let fd = self.reach(node)?;
         let mut flags = self.source_flags(op.flags);
-        let file = match self.reopen(&fd, flags) {
+        let reopened = match self.reopen(&fd, flags) {
             // What the program runs need not be open for reading to us alone.
             Err(Errno::EPERM) if flags.contains(OFlags::NOATIME) => {
                 flags.remove(OFlags::NOATIME);
@@ -150,9 +152,22 @@ impl Core {
                 self.reopen(&fd, flags)
             }
             result => result,
-        }?;
+        };
+        let file = match reopened {
+            Ok(file) => Arc::new(file),
+            Err(error) => self.share(node, flags, error)?,
+        };
         let stat = if self.options.cache == Cache::Auto { Some(stat(&file)?) } else { None };
-        self.opened(node, Arc::new(file), flags, stat.as_ref())
+        self.opened(node, file, flags, stat.as_ref())
+    }
+
+    /// Where there are no descriptors left, the file of one who has opened the same in the same way will do: programs keep
+    /// files open without a descriptor of their own, by mapping them.
+    fn share(&self, node: &Node, flags: OFlags, error: Errno) -> Result<Arc<OwnedFd>> {
+        let full = matches!(error, Errno::EMFILE | Errno::ENFILE);
+        let opens = lock(&node.more().opens);
+        let same = opens.iter().find(|open| full && open.flags == flags);
+        same.map(|open| Arc::clone(&open.file)).ok_or(error)
     }
 
     /// Gives an open file a handle, and makes the answer.
@@ -185,7 +200,7 @@ impl Core {
                 // the way would be read as it was before.
                 let reads = !flags.contains(OFlags::WRONLY);
                 let due = reads && stat.is_some_and(|stat| self.source.atime_is_due(stat));
-                if before.is_some() && before == now && !due || opens.iter().any(|open| open.writes) {
+                if before.is_some() && before == now && !due || opens.iter().any(|open| writes(open.flags)) {
                     opened = opened.keep_cache();
                 }
             }
@@ -193,9 +208,11 @@ impl Core {
         if self.nobody_flushes() {
             opened = opened.no_flush();
         }
-        opens.push(OpenFile { fh, file: Arc::clone(&file), writes: writes(flags), closing: false });
+        let shared = opens.iter().any(|open| Arc::ptr_eq(&open.file, &file));
+        opens.push(OpenFile { fh, file: Arc::clone(&file), flags, closing: false });
         drop((opens, data));
-        let handle = Handle { node: Arc::clone(node), file, flags, plain: OnceLock::new(), stream: None };
+        let node = Arc::clone(node);
+        let handle = Handle { node, file, flags, shared, plain: OnceLock::new(), stream: None };
         self.handles.insert(fh, handle);
         Ok(opened)
     }
@@ -224,6 +241,7 @@ impl Core {
             node: Arc::clone(node),
             file: Arc::new(file),
             flags,
+            shared: false,
             plain: OnceLock::new(),
             stream: Some(Mutex::default()),
         };

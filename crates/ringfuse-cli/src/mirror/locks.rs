@@ -175,6 +175,10 @@ impl Core {
         mark_closing(&handle.node, op.fh, false);
         let ask = |want: &Want| -> Result<()> {
             if op.flock {
+                if handle.shared {
+                    // A lock of the whole file would be the other's, too.
+                    return Err(Errno::ENOLCK);
+                }
                 let how = match want.kind {
                     LockKind::Read => FlockOperation::NonBlockingLockShared,
                     LockKind::Write => FlockOperation::NonBlockingLockExclusive,

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use ringfuse::{Backing, Errno, Fh, FileType, NodeId, Result};
+use rustix::fs::OFlags;
 
 use super::source::MountIndex;
 use crate::sys::FileHandle;
@@ -90,7 +91,7 @@ pub(super) struct More {
 pub(super) struct OpenFile {
     pub(super) fh: Fh,
     pub(super) file: Arc<OwnedFd>,
-    pub(super) writes: bool,
+    pub(super) flags: OFlags,
     /// A descriptor of it was closed, perhaps the last.
     pub(super) closing: bool,
 }
