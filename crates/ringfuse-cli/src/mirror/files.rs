@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use compio_driver::op::Sync;
-use ringfuse::{Caller, Errno, Fh, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
+use ringfuse::{Caller, Errno, Fh, NodeId, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
 
 use super::attr::{has_setid, seen, unprivileged};
@@ -93,6 +93,11 @@ impl Handle {
     /// Whether it was opened for writing.
     pub(super) fn writes(&self) -> bool {
         writes(self.flags)
+    }
+
+    /// Whether what is written through a map of it may reach the file.
+    fn maps(&self) -> bool {
+        self.flags.contains(OFlags::RDWR)
     }
 
     /// The file for an access of a program with these flags, and whether it is a direct one.
@@ -272,6 +277,15 @@ impl Core {
             self.reaper.take(handle);
         }
         Ok(())
+    }
+
+    /// Whether somebody may have a map of the file that he writes to: he has opened it for both then.
+    pub(super) fn may_be_mapped(&self, node: NodeId) -> bool {
+        let Ok(node) = self.table.get(node) else { return false };
+        let Some(more) = node.if_more() else { return false };
+        let opens = lock(&more.opens);
+        let kernel = matches!(*lock(&more.data), Some(Data::Kernel(_)));
+        !kernel && opens.iter().any(|open| self.handles.get(open.fh).is_ok_and(|handle| handle.maps()))
     }
 
     /// Serves `lseek`.

@@ -515,6 +515,11 @@ impl Filesystem for Mirror {
         if self.0.options.writeback {
             return Err(Errno::ENOSYS);
         }
+        // What a program has stored in a hole through a map is not here yet, and would be taken for that hole.
+        let notifier = self.0.notifier.get().filter(|_| self.0.may_be_mapped(op.node));
+        if let Some(notifier) = notifier {
+            let _ = notifier.inval_inode(op.node, op.offset as i64, 0).await;
+        }
         self.work(Work::Far, move |core| core.lseek(&op)).await
     }
 

@@ -27,6 +27,7 @@ cases! { "alloc":
     seek_hole [SEEK_HOLE] "a hole in the middle is found (lseek(2))";
     seek_punched [SEEK_HOLE FALLOCATE] "a punched hole is found (lseek(2))";
     seek_tail [SEEK_HOLE] "a hole at the end: SEEK_DATA fails with ENXIO there (lseek(2))";
+    seek_mapped [SEEK_HOLE MMAP] "what is stored in a hole through a map is data at once (lseek(2))";
     seek_moves_offset [SEEK_HOLE] "SEEK_DATA and SEEK_HOLE move the offset (lseek(2))";
     sparse_takes_no_space [SEEK_HOLE BLOCKS] "a hole takes no blocks (stat(2), st_blocks)";
 }
@@ -348,6 +349,21 @@ fn seek_tail(d: &Path) -> Outcome {
     expect_errno!(data(&f, 64 * KIB as u64), NXIO);
     ensure_eq!(hole(&f, 512 * KIB as u64)?, 512 * KIB as u64);
     Ok(())
+}
+
+fn seek_mapped(d: &Path) -> Outcome {
+    drop(holey(d)?);
+    let f = touch(d.join("g"))?;
+    f.set_len(MIB as u64)?;
+    let map = sys::Map::new(&f, 0, MIB, true, true)?;
+    // Once the map is all that is left of the open file, and by a descriptor that is not its own.
+    drop(f);
+    for at in [600 * KIB, 300 * KIB] {
+        map.write(at, b"x");
+        let start = data(&open(d.join("g"), RD)?, 0)? as usize;
+        ensure!(start <= at && at - start < 64 * KIB, "data from {start}, with a byte at {at}");
+    }
+    same(&map.read(600 * KIB, 1), b"x")
 }
 
 fn seek_moves_offset(d: &Path) -> Outcome {
