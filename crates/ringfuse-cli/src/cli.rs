@@ -5,7 +5,7 @@
 //! [`OwnOptions`].
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringfuse::{Mount, MountOptions, Transport};
@@ -89,7 +89,8 @@ pub(crate) struct Common {
     /// Where to mount: a directory that exists
     mountpoint: PathBuf,
     /// Mount options as of mount(8), separated by commas: ro, dev, suid, noexec, noatime, max_read=N, auto_unmount and
-    /// others, and those in brackets below. May be given several times
+    /// others, and those in brackets below. With `remount` they change the mount there is, and nothing is served. May be
+    /// given several times
     #[arg(short = 'o', value_name = "LIST")]
     options: Vec<OsString>,
     /// Which way requests take: `ring` by io_uring or not at all, `device` by /dev/fuse, `prefer` by io_uring where it
@@ -149,7 +150,20 @@ pub(crate) trait OwnOptions {
     fn set(&mut self, name: &str, value: Option<&OsStr>) -> Result<(), String>;
 }
 
+/// What has to be asked for on other filesystems, and is always so on these.
+const ALWAYS: &[&str] = &["acl", "user_xattr"];
+
 impl Common {
+    /// The changes to a mount that exists, if it is these that are wanted: so mount(8) passes on `mount -o remount`.
+    pub(crate) fn remount(&self) -> Option<(&Path, OsString)> {
+        let mut list = self.options.join(OsStr::new(","));
+        if self.read_only {
+            list.push(",ro");
+        }
+        let wanted = MountOptions::split(&list).iter().any(|(name, _)| name == "remount");
+        wanted.then_some((&self.mountpoint, list))
+    }
+
     /// The mount options; those of the filesystem go to `own`.
     ///
     /// # Errors
@@ -164,7 +178,9 @@ impl Common {
         options.fsname = Some(name.into());
         options.subtype = Some("ringfuse".into());
         for (name, value) in self.options.iter().flat_map(MountOptions::split) {
-            if O::NAMES.contains(&name.as_str()) {
+            if ALWAYS.contains(&name.as_str()) && value.is_none() {
+                continue;
+            } else if O::NAMES.contains(&name.as_str()) {
                 own.set(&name, value.as_deref())
                     .map_err(|why| Failure::Usage(format!("mount option `{name}`: {why}")))?;
             } else if !options.apply(&name, value.as_deref()).map_err(usage)? {

@@ -23,9 +23,11 @@ use cli::{Cli, Command, Common};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Mem { common, options } => serve_mem(&common, options),
-        Command::Mirror { common, options } => serve_mirror(&common, options),
+    let command = Cli::parse().command;
+    let (Command::Mem { common, .. } | Command::Mirror { common, .. }) = &command;
+    let result = match common.remount() {
+        Some((mountpoint, list)) => ringfuse::remount(mountpoint, list).map_err(Failure::from),
+        None => serve(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,6 +35,13 @@ fn main() -> ExitCode {
             eprintln!("ringfuse: error: {failure}");
             failure.status()
         }
+    }
+}
+
+fn serve(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Mem { common, options } => serve_mem(&common, options),
+        Command::Mirror { common, options } => serve_mirror(&common, options),
     }
 }
 

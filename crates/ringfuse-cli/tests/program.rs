@@ -160,6 +160,40 @@ fn space_and_inodes_are_limited() {
     served.ended();
 }
 
+/// What /proc/self/mounts has to say of a mount.
+fn mount_options(path: &Path) -> String {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut rows = table.lines().map(|row| row.split(' ').collect::<Vec<_>>());
+    rows.find(|row| Path::new(row[1]) == path).unwrap()[3].to_owned()
+}
+
+#[test]
+fn a_mount_is_changed_as_mount_asks_its_helper() {
+    let served = serve(&["-o", "dev,acl,user_xattr,nomand", "--allow-other"]);
+    let file = served.path().join("f");
+    let remount = |list: &str| {
+        let output = ringfuse().arg("mem").arg(served.path()).args(["-o", list]).output().unwrap();
+        assert!(
+            output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+        mount_options(served.path())
+    };
+    let before = mount_options(served.path());
+    assert!(before.starts_with("rw,nosuid,relatime,"), "{before}");
+
+    assert_eq!(remount("remount,ro"), before.replacen("rw", "ro", 1));
+    assert_eq!(fs::write(&file, "x").unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    // Options that the mount does not have to itself are passed over: there they all are once more.
+    assert_eq!(remount("rw,remount,nofail,size=1M,fsname=x"), before);
+    fs::write(&file, "x").unwrap();
+    let changed = remount("nodev,noexec,noatime,remount");
+    assert_eq!(changed, before.replacen("nosuid,relatime", "nosuid,nodev,noexec,noatime", 1));
+    assert_eq!(remount("remount,strictatime"), changed.replacen("noexec,noatime", "noexec", 1));
+    rustix::mount::unmount(served.path(), rustix::mount::UnmountFlags::empty()).unwrap();
+    served.ended();
+}
+
 #[test]
 fn wrong_usage_and_errors_have_their_status() {
     for (arguments, status, text) in [
@@ -172,6 +206,11 @@ fn wrong_usage_and_errors_have_their_status() {
         (&["mem", "/tmp", "-o", "size=much"], 2, "`much`"),
         (&["mem", "/tmp", "--writeback", "-o", "direct"], 2, "exclude each other"),
         (&["mem", "/tmp", "--depth", "0"], 2, "--depth"),
+        (
+            &["mem", "/proc", "-o", "remount,ro"],
+            1,
+            "cannot remount /proc; no FUSE filesystem is mounted there",
+        ),
         (&["mem", "/does/not/exist"], 1, "ringfuse: error: cannot mount /does/not/exist: "),
     ] {
         let output = ringfuse().args(arguments).stdin(Stdio::null()).output().unwrap();

@@ -33,7 +33,7 @@ pub use builder::Mount;
 pub use error::{Error, ErrorKind};
 pub use fs::{BytesOut, Caller, Filesystem, Forgets, IoctlOut, Negotiation, Request};
 pub use mem::{ReadBuf, WriteBuf};
-pub use mount::{Atime, MountOptions, Unmount, Via};
+pub use mount::{Atime, MountOptions, Unmount, Via, remount};
 pub use notify::{Notifier, Retrieved};
 pub use passthrough::Backing;
 pub use proto::dir::{DirError, DirFiller};

@@ -26,9 +26,11 @@ pub(crate) mod fusermount;
 mod live_tests;
 pub(crate) mod mountinfo;
 pub(crate) mod options;
+mod remount;
 pub(crate) mod unmount;
 
 pub use options::{Atime, MountOptions};
+pub use remount::remount;
 pub use unmount::Unmount;
 
 use fusermount::Fusermount;

@@ -24,6 +24,8 @@ pub(crate) struct Row {
     pub(crate) device: (u64, u64),
     pub(crate) mountpoint: PathBuf,
     pub(crate) fs_type: OsString,
+    /// Those of the mount, then those of the filesystem.
+    pub(crate) options: OsString,
     pub(crate) source: OsString,
 }
 
@@ -52,11 +54,13 @@ impl Row {
         let device = (number(device.next()?)?, number(device.next()?)?);
         let _root = fields.next()?;
         let mountpoint = unescape(fields.next()?).into();
+        let options = fields.next()?;
         // Any number of optional fields ends with a lone hyphen.
         fields.find(|field| field == b"-")?;
         let fs_type = unescape(fields.next()?);
         let source = unescape(fields.next()?); // may be empty
-        Some(Self { id, parent, device, mountpoint, fs_type, source })
+        let options = OsString::from_vec([options, fields.next()?].join(&b','));
+        Some(Self { id, parent, device, mountpoint, fs_type, options, source })
     }
 
     pub(crate) fn is_fuse(&self) -> bool {

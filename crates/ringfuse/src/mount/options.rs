@@ -27,7 +27,7 @@ mod tests;
 pub struct MountOptions {
     /// The source shown by mount(8) and df(1); `None` means "ringfuse". Any bytes except NUL, at most 4095, not empty.
     pub fsname: Option<OsString>,
-    /// Shown as the second half of the type, `fuse.SUBTYPE`. The same limits.
+    /// Shown as the second half of the type, `fuse.SUBTYPE`; `subtype=` in a list takes it away. The same limits.
     pub subtype: Option<OsString>,
     /// Lets users other than the mounting one in. Unless root mounts, `fusermount3` asks for `user_allow_other` in
     /// `/etc/fuse.conf`. Without it not even root may enter.
@@ -136,8 +136,27 @@ const VALUES: &[&str] = &["fsname", "subtype", "max_read"];
 
 /// What fstab(5) and mount(8) have for themselves, and what older libraries needed.
 const IGNORED: &[&str] = &[
-    "defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "users", "nousers", "owner",
-    "noowner", "group", "nogroup", "comment", "helper", "uhelper", "silent", "loud", "nonempty",
+    "defaults",
+    "auto",
+    "noauto",
+    "nofail",
+    "_netdev",
+    "user",
+    "nouser",
+    "users",
+    "nousers",
+    "owner",
+    "noowner",
+    "group",
+    "nogroup",
+    "comment",
+    "helper",
+    "uhelper",
+    "silent",
+    "loud",
+    "nonempty",
+    "nomand",
+    "noiversion",
 ];
 
 /// Names that people do try, with what to do instead.
@@ -149,7 +168,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("rootmode", "the library sets it"),
     ("user_id", "the library sets it"),
     ("group_id", "the library sets it"),
-    ("remount", "a mounted filesystem is changed by `mount -i -o remount,...`, without its program"),
+    ("remount", "a mount that exists is changed by `ringfuse::remount`, or `mount -i -o remount,...`"),
 ];
 
 impl MountOptions {
@@ -178,6 +197,15 @@ impl MountOptions {
             }
         }
         Ok(())
+    }
+
+    /// Applies what has no value, and passes over all else.
+    pub(crate) fn merge_flags(&mut self, list: &OsStr) {
+        for (name, _) in Self::split(list).into_iter().filter(|(_, value)| value.is_none()) {
+            if let Some((_, set)) = FLAGS.iter().find(|(flag, _)| *flag == name) {
+                set(self);
+            }
+        }
     }
 
     /// Splits a list into names and values, for a filesystem that has options of its own: take those, and give the
@@ -224,6 +252,8 @@ impl MountOptions {
                 return Err(bad(name, "takes no value"));
             }
             set(self);
+        } else if name == "subtype" && value.is_some_and(OsStr::is_empty) {
+            self.subtype = None;
         } else if VALUES.contains(&name) {
             let value = value
                 .filter(|value| !value.is_empty())

@@ -13,8 +13,8 @@ fn table(text: &str) -> Vec<Row> {
 
 /// A row with the given id, parent and mountpoint.
 fn row(id: u64, parent: u64, mountpoint: &str) -> Row {
-    let (fs_type, source) = ("fuse".into(), "x".into());
-    Row { id, parent, device: (0, id), mountpoint: mountpoint.into(), fs_type, source }
+    let (fs_type, options, source) = ("fuse".into(), "rw".into(), "x".into());
+    Row { id, parent, device: (0, id), mountpoint: mountpoint.into(), fs_type, options, source }
 }
 
 /// The id of the mount that is found where row `id` is mounted.
@@ -28,6 +28,7 @@ fn rows_are_read() {
     assert_eq!(rows.len(), 5);
     assert_eq!((rows[1].id, rows[1].parent, rows[1].device), (27, 1, (254, 0)));
     assert_eq!(rows[1].source, "/dev/vda");
+    assert_eq!(rows[2].options, "rw,noatime,rw,errors=continue");
     assert_eq!(rows[2].mountpoint, Path::new("/mnt2"));
     assert_eq!(rows[2].fs_type, "ext3", "the optional fields are passed over");
 }
