@@ -480,6 +480,43 @@ fn mounts_in_the_source_are_crossed_when_asked() {
 }
 
 #[test]
+fn space_is_free_once_the_last_name_is_gone() {
+    // So much that it takes a while to be freed, on a filesystem that has room for one and a half.
+    const LEN: u64 = 600 << 20;
+    let mirror = serve_with(&[], |source| {
+        mount("none", source, "tmpfs", MountFlags::empty(), Some(c"size=900m")).unwrap();
+    });
+    let free = || rustix::fs::statvfs(mirror.at("")).unwrap().f_bfree;
+    let empty = free();
+    // The kernel tells by the way that a file is closed, and that it has forgotten one.
+    let heard = || thread::sleep(Duration::from_millis(50));
+    let passes = |fill: &dyn Fn(&File)| {
+        let file = File::create(mirror.at("f")).unwrap();
+        fill(&file);
+        drop(file);
+        heard();
+        fs::remove_file(mirror.at("f")).unwrap();
+        heard();
+    };
+    let allocate = |file: &File| {
+        rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, LEN).unwrap();
+    };
+    let write = |file: &File| {
+        for at in (0..LEN).step_by(1 << 20) {
+            file.write_all_at(&[1; 1 << 20], at).unwrap();
+        }
+    };
+    passes(&allocate);
+    assert!(free() >= empty);
+    passes(&allocate);
+    passes(&allocate);
+    passes(&write);
+    let source = mirror.source("");
+    unmount(&source, UnmountFlags::DETACH).unwrap();
+    mirror.finish();
+}
+
+#[test]
 fn appending_direct_and_mapped_writes_go_where_they_belong() {
     let mirror = serve(&[]);
     let name = mirror.at("f");

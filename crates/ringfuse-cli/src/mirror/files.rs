@@ -18,9 +18,12 @@
 //!   thread that gives up `CAP_FSETID` for it, so that the source's filesystem clears them with the write.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use compio_driver::op::Sync;
 use ringfuse::{Caller, Errno, Fh, NodeId, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
@@ -303,9 +306,39 @@ impl Core {
     pub(super) fn fallocate(&self, op: &op::Fallocate, caller: Option<Caller>) -> Result<()> {
         let handle = self.handles.get(op.fh)?;
         let mode = FallocateFlags::from_bits_retain(op.mode);
-        Ok(clearing_setid(self.clearing_as(&handle.file, unprivileged(caller))?, || {
-            Ok(rustix::fs::fallocate(&handle.file, mode, op.offset, op.length)?)
-        })?)
+        let clear = self.clearing_as(&handle.file, unprivileged(caller))?;
+        self.with_space(|| {
+            clearing_setid(clear, || Ok(rustix::fs::fallocate(&handle.file, mode, op.offset, op.length)?))
+        })
+    }
+
+    /// Whether there are files that nobody can use any more, and that are not gone yet.
+    fn frees_space(&self) -> bool {
+        self.reaper.is_busy() || self.pins.load(Relaxed) > 0
+    }
+
+    /// Waits for them. The kernel tells by the way that it has forgotten one, and where the CPUs are busy it takes its time; but
+    /// somebody may stay in a directory without a name for ever.
+    fn free_space(&self) {
+        for _ in 0..100 {
+            if self.pins.load(Relaxed) == 0 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.reaper.settle();
+    }
+
+    /// Tries again where there was no space, once that is free which was about to be.
+    fn with_space<T>(&self, mut work: impl FnMut() -> io::Result<T>) -> Result<T> {
+        let before = self.frees_space();
+        match work().map_err(Errno::from) {
+            Err(Errno::ENOSPC) if before || self.frees_space() => {
+                self.free_space();
+                Ok(work()?)
+            }
+            result => result,
+        }
     }
 
     /// Serves `copy_file_range`.
@@ -315,10 +348,13 @@ impl Core {
         let (from, to) = (self.handles.get(op.fh)?, self.handles.get(op.out_fh)?);
         // What the kernel forbids is no reason against an open file that we have with more flags than the program.
         let (to, _) = to.file_for(self, OpenFlags::default(), true)?;
-        let (mut at, mut out_at) = (op.offset, op.out_offset);
         let len = op.len.min(MOST) as usize;
-        let copied = clearing_setid(self.clearing_as(&to, unprivileged(caller))?, || {
-            Ok(rustix::fs::copy_file_range(&from.file, Some(&mut at), &to, Some(&mut out_at), len)?)
+        let clear = self.clearing_as(&to, unprivileged(caller))?;
+        let copied = self.with_space(|| {
+            let (mut at, mut out_at) = (op.offset, op.out_offset);
+            clearing_setid(clear, || {
+                Ok(rustix::fs::copy_file_range(&from.file, Some(&mut at), &to, Some(&mut out_at), len)?)
+            })
         })?;
         Ok(copied as u64)
     }
@@ -347,7 +383,7 @@ impl Core {
 
     /// Serves `write`.
     pub(super) async fn write(
-        &self,
+        self: &Arc<Self>,
         op: &op::Write,
         data: WriteBuf,
         caller: Option<Caller>,
@@ -359,7 +395,19 @@ impl Core {
             clearing_setid(clear, || write_all(file, data.bytes(), offset)).map_err(Errno::from)
         };
         if self.source.pace == Pace::Memory {
-            return write(&file, &data)?.try_into();
+            let before = self.frees_space();
+            let written = write(&file, &data);
+            let all = data.bytes().len();
+            let full = written.as_ref().map_or_else(|error| *error == Errno::ENOSPC, |len| *len < all);
+            if !full || !before && !self.frees_space() {
+                return written?.try_into();
+            }
+            let core = Arc::clone(self);
+            let again = move || {
+                core.free_space();
+                write(&file, &data)
+            };
+            return blocking::unblock(again).await?.try_into();
         }
         if clear.is_some() {
             return blocking::unblock(move || write(&file, &data)).await?.try_into();

@@ -404,6 +404,11 @@ impl Filesystem for Mirror {
     }
 
     async fn statfs(&self, _: &Request<'_>, op: op::Statfs) -> Result<Statfs> {
+        if self.0.reaper.is_busy() {
+            // What is about to go is free to those who have removed it.
+            let core = Arc::clone(&self.0);
+            unblock(move || core.reaper.settle()).await;
+        }
         self.look((op.node, None), |core, fd| core.statfs(fd)).await
     }
 
