@@ -19,6 +19,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -291,15 +292,23 @@ impl Core {
         !kernel && opens.iter().any(|open| self.handles.get(open.fh).is_ok_and(|handle| handle.maps()))
     }
 
-    /// Serves `lseek`.
-    pub(super) fn lseek(&self, op: &op::Lseek) -> Result<u64> {
-        let handle = self.handles.get(op.fh)?;
-        let from = match op.whence as i32 {
-            libc::SEEK_DATA => SeekFrom::Data(op.offset),
-            libc::SEEK_HOLE => SeekFrom::Hole(op.offset),
-            _ => return Err(Errno::EINVAL),
-        };
-        os(rustix::fs::seek(&handle.file, from))
+    /// Serves `lseek`: the answer, and the hole that was found or passed.
+    pub(super) fn lseek(&self, op: &op::Lseek) -> (Result<u64>, Range<u64>) {
+        /// As large as files can be.
+        const END: u64 = i64::MAX as u64;
+        let seek =
+            |from| Ok(rustix::fs::seek(&self.handles.get(op.fh)?.file, from).map_err(io::Error::from)?);
+        match op.whence as i32 {
+            libc::SEEK_DATA => {
+                let data = seek(SeekFrom::Data(op.offset));
+                (data, op.offset..data.unwrap_or(END))
+            }
+            libc::SEEK_HOLE => {
+                let hole = seek(SeekFrom::Hole(op.offset));
+                (hole, hole.map_or(0..0, |hole| hole..seek(SeekFrom::Data(hole)).unwrap_or(END)))
+            }
+            _ => (Err(Errno::EINVAL), 0..0),
+        }
     }
 
     /// Serves `fallocate`.

@@ -520,12 +520,20 @@ impl Filesystem for Mirror {
         if self.0.options.writeback {
             return Err(Errno::ENOSYS);
         }
-        // What a program has stored in a hole through a map is not here yet, and would be taken for that hole.
         let notifier = self.0.notifier.get().filter(|_| self.0.may_be_mapped(op.node));
-        if let Some(notifier) = notifier {
-            let _ = notifier.inval_inode(op.node, op.offset as i64, 0).await;
+        let mut seen = 0..0;
+        loop {
+            let (found, hole) = self.work(Work::Far, move |core| Ok(core.lseek(&op))).await?;
+            // What a program has stored there through a map is not here yet: the kernel is made to bring it.
+            match notifier {
+                Some(notifier) if !hole.is_empty() && !seen.contains(&hole.start) => {
+                    let len = hole.end - hole.start;
+                    let _ = notifier.inval_inode(op.node, hole.start as i64, len as i64).await;
+                    seen = hole;
+                }
+                _ => return found,
+            }
         }
-        self.work(Work::Far, move |core| core.lseek(&op)).await
     }
 
     async fn copy_file_range(&self, rq: &Request<'_>, op: op::CopyFileRange) -> Result<u64> {

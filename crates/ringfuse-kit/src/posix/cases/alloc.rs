@@ -363,6 +363,9 @@ fn seek_mapped(d: &Path) -> Outcome {
         let start = data(&open(d.join("g"), RD)?, 0)? as usize;
         ensure!(start <= at && at - start < 64 * KIB, "data from {start}, with a byte at {at}");
     }
+    map.write(800 * KIB, b"x");
+    let end = hole(&open(d.join("g"), RD)?, 800 * KIB as u64)? as usize;
+    ensure!(end > 800 * KIB && end <= MIB, "a hole at {end}, with a byte at {}", 800 * KIB);
     same(&map.read(600 * KIB, 1), b"x")
 }
 
