@@ -3,8 +3,21 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use ringfuse::Caller;
+use ringfuse::{Caller, Request};
 use rustix::fs::{Mode, OFlags, openat};
+
+/// Who asks, as far as the request says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    caller: Option<Caller>,
+    pid: u32,
+}
+
+impl From<&Request<'_>> for Asker {
+    fn from(rq: &Request<'_>) -> Self {
+        Self { caller: rq.caller(), pid: rq.pid() }
+    }
+}
 
 /// `/proc`, opened before there is a mount that could lie on it.
 #[derive(Debug)]
@@ -15,6 +28,14 @@ impl Processes {
     pub(crate) fn open() -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self(rustix::fs::open(c"/proc", flags, Mode::empty())?))
+    }
+
+    /// Who asks: as the request says, or else as the process is now. One that cannot be seen is not known.
+    pub(crate) fn caller(&self, who: Asker) -> Option<Caller> {
+        who.caller.or_else(|| {
+            let status = self.status(who.pid).ok()?;
+            Some(Caller { uid: fs_id(&status, "Uid:")?, gid: fs_id(&status, "Gid:")?, pid: who.pid })
+        })
     }
 
     /// Whether who asks is in a group, by its filesystem group id or a supplementary one. Those of a process that cannot be
@@ -30,6 +51,12 @@ impl Processes {
     }
 }
 
+/// The last of the four ids in a line of a file `/proc/PID/status`: the one that counts for files.
+fn fs_id(status: &str, line: &str) -> Option<u32> {
+    let ids = status.lines().find_map(|text| text.strip_prefix(line))?;
+    ids.split_ascii_whitespace().nth(3)?.parse().ok()
+}
+
 /// Whether a file `/proc/PID/status` lists a supplementary group.
 fn lists(status: &str, group: u32) -> bool {
     let groups = status.lines().find_map(|line| line.strip_prefix("Groups:"));
@@ -39,6 +66,19 @@ fn lists(status: &str, group: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn callers_are_found() {
+        assert_eq!(fs_id("Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n", "Gid:"), Some(8));
+        assert_eq!(fs_id("Uid:\t1\t2\t3\n", "Uid:"), None);
+        let processes = Processes::open().unwrap();
+        let (uid, gid, pid) = (rustix::process::getuid(), rustix::process::getgid(), std::process::id());
+        let myself = Caller { uid: uid.as_raw(), gid: gid.as_raw(), pid };
+        assert_eq!(processes.caller(Asker { caller: None, pid }), Some(myself));
+        assert_eq!(processes.caller(Asker { caller: None, pid: 0 }), None);
+        let said = Caller { uid: 1, gid: 2, pid };
+        assert_eq!(processes.caller(Asker { caller: Some(said), pid }), Some(said));
+    }
 
     #[test]
     fn groups_are_found() {

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfuse_kit::harness::{Mountpoint, PATIENCE};
+use ringfuse_kit::posix::{self, Needs};
 use ringfuse_kit::program::Program;
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use rustix::io::Errno;
@@ -413,6 +414,14 @@ fn everything_is_ones_own_when_squashed() {
     fs::write(mirror.at("from-root"), "").unwrap();
     assert_eq!(fs::metadata(mirror.source("from-root")).unwrap().uid(), 65534);
     assert!(chown(mirror.at("f"), Some(1), None).is_err());
+    mirror.finish();
+}
+
+#[test]
+fn it_may_be_id_mapped() {
+    let mirror = serve(&["--allow-other"]);
+    let report = posix::run(mirror.program.path(), |case| case.needs.contains(Needs::IDMAP), PATIENCE);
+    assert!(report.failed.is_empty() && report.skipped.is_empty() && report.passed.len() > 5, "{report}");
     mirror.finish();
 }
 

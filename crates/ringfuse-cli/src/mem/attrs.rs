@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ringfuse::{
-    Atime, Attr, BytesOut, Caller, Errno, FileType, OpenFlags, Request, Result, SetTime, Statx, Timestamp, op,
+    Atime, Attr, BytesOut, Errno, FileType, OpenFlags, Request, Result, SetTime, Statx, Timestamp, op,
 };
 
 use super::acl::Acl;
@@ -11,6 +11,7 @@ use super::flags::{APPEND, IMMUTABLE, NOATIME, SHOWN};
 use super::node::{Meta, Node};
 use super::xattr::{ACL_ACCESS, ACL_DEFAULT, check_name, is_acl};
 use super::{MemFs, TTL};
+use crate::caller::Asker;
 
 /// After how many seconds an access is noted again, though nothing was changed since the last (`relatime`).
 const DAY: i64 = 24 * 60 * 60;
@@ -36,7 +37,7 @@ impl MemFs {
             .attributes((meta.flags & SHOWN).into(), SHOWN.into()))
     }
 
-    pub(super) fn change(&self, op: &op::Setattr, caller: Option<Caller>) -> Result<Attr> {
+    pub(super) fn change(&self, op: &op::Setattr, who: Asker) -> Result<Attr> {
         let node = self.nodes.get(op.node)?;
         let now = self.now();
         let mut data = op.size.map(|_| node.write_file()).transpose()?;
@@ -66,7 +67,7 @@ impl MemFs {
         if node.kind != FileType::Directory && (empty || op.uid.or(op.gid).is_some() || op.size.is_some()) {
             // Nothing to be changed means that the privileges are to go, by `chown(path, -1, -1)` or `fallocate`: the
             // kernel has no other way to say it.
-            meta.drop_privileges(op.kill_suidgid || empty, |gid| self.in_group(caller, gid));
+            meta.drop_privileges(op.kill_suidgid || empty, |gid| self.in_group(who, gid));
         }
         let resolve = |time| match time {
             SetTime::Now => now,
@@ -101,8 +102,9 @@ impl MemFs {
     }
 
     /// Whether the caller keeps setgid of a file of that group which the group may not execute.
-    pub(super) fn in_group(&self, caller: Option<Caller>, group: u32) -> bool {
-        caller.is_none_or(|caller| caller.uid == 0 || self.processes.in_group(caller, group))
+    pub(super) fn in_group(&self, who: Asker, group: u32) -> bool {
+        let caller = self.processes.caller(who);
+        caller.is_some_and(|caller| caller.uid == 0 || self.processes.in_group(caller, group))
     }
 
     /// The time, by the clock of the kernel's filesystems where it sets times too.
@@ -168,7 +170,7 @@ impl MemFs {
     ) -> Result<()> {
         let node = self.nodes.get(op.node)?;
         let meta = node.meta();
-        let privileged = rq.caller().is_some_and(|caller| caller.uid == 0);
+        let privileged = || self.processes.caller(rq.into()).is_some_and(|caller| caller.uid == 0);
         meta.xattrs.as_ref().map_or(Ok(()), |xattrs| xattrs.list(privileged, out))
     }
 

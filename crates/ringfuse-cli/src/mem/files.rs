@@ -1,11 +1,12 @@
 //! Open files: reading, writing, space.
 
-use ringfuse::{Caller, Errno, Fh, Name, NodeId, OpenFlags, Opened, Request, Result, op};
+use ringfuse::{Errno, Fh, Name, NodeId, OpenFlags, Opened, Request, Result, op};
 
 use super::MemFs;
 use super::flags::{APPEND, IMMUTABLE};
 use super::names::{Birth, Make};
 use super::node::Node;
+use crate::caller::Asker;
 
 /// How much one `copy_file_range` copies at most: others wait for the worker meanwhile, and the program asks again.
 const COPY_MAX: u64 = 4 << 20;
@@ -118,7 +119,7 @@ impl MemFs {
     }
 
     /// Writes, and returns how much.
-    pub(super) fn write_at(&self, op: &op::Write, bytes: &[u8], caller: Option<Caller>) -> Result<usize> {
+    pub(super) fn write_at(&self, op: &op::Write, bytes: &[u8], who: Asker) -> Result<usize> {
         let node = self.nodes.get(op.node)?;
         let mut data = node.write_file()?;
         let len = data.write(op.offset, bytes)?;
@@ -127,7 +128,7 @@ impl MemFs {
         // What comes from the page cache was written earlier. With a writeback cache the kernel has noted when, and
         // tells it by `setattr`; without one it is a mapped page, and the time is unknown.
         if !op.cache {
-            meta.drop_privileges(op.kill_suidgid, |gid| self.in_group(caller, gid));
+            meta.drop_privileges(op.kill_suidgid, |gid| self.in_group(who, gid));
         }
         if !(op.cache && self.agreed().writeback) {
             meta.modified(self.now());

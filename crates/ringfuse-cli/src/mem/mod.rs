@@ -168,6 +168,8 @@ impl Filesystem for MemFs {
                 | Capabilities::EXPORT_SUPPORT
                 | Capabilities::DIRECT_IO_ALLOW_MMAP,
         );
+        // It tells no more who asks then, but for what is created: see `Processes::caller`.
+        kernel.prefer(Capabilities::ALLOW_IDMAP);
         // Lists are checked by the kernel and inherited here, where the umask must be known for it.
         let lists = Capabilities::POSIX_ACL | Capabilities::DONT_MASK;
         let acl = kernel.offered().contains(lists) && kernel.prefer(lists) == lists;
@@ -214,7 +216,7 @@ impl Filesystem for MemFs {
     }
 
     async fn setattr(&self, rq: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
-        let attr = self.change(&op, rq.caller())?;
+        let attr = self.change(&op, rq.into())?;
         Ok(AttrReply::new(attr).ttl(self.attr_ttl(&attr)))
     }
 
@@ -279,7 +281,7 @@ impl Filesystem for MemFs {
     }
 
     async fn write(&self, rq: &Request<'_>, op: op::Write, data: WriteBuf) -> Result<Written> {
-        self.write_at(&op, data.bytes(), rq.caller())?.try_into()
+        self.write_at(&op, data.bytes(), rq.into())?.try_into()
     }
 
     async fn statfs(&self, _: &Request<'_>, _: op::Statfs) -> Result<Statfs> {

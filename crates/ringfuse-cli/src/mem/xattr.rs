@@ -96,8 +96,8 @@ impl Xattrs {
     /// # Errors
     ///
     /// `ERANGE` where there is no room for them.
-    pub(super) fn list(&self, privileged: bool, out: &mut BytesOut<'_>) -> Result<()> {
-        let listed = self.values.keys().filter(|name| privileged || !name.starts_with(b"trusted."));
+    pub(super) fn list(&self, privileged: impl Fn() -> bool, out: &mut BytesOut<'_>) -> Result<()> {
+        let listed = self.values.keys().filter(|name| !name.starts_with(b"trusted.") || privileged());
         listed.into_iter().try_for_each(|name| out.put_name(name))
     }
 

@@ -12,8 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use ringfuse::{
-    Attr, AttrReply, Caller, Entry, Errno, FileType, Generation, Result, SetTime, Statfs, StatxReply,
-    Timestamp, op,
+    Attr, AttrReply, Entry, Errno, FileType, Generation, Result, SetTime, Statfs, StatxReply, Timestamp, op,
 };
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, Statx, StatxFlags, Timespec, Timestamps, Uid, chmodat, chownat, ftruncate,
@@ -24,6 +23,7 @@ use super::ident::clearing_setid;
 use super::node::{Node, Seen};
 use super::source::{MASK, dev, number, stat};
 use super::{Core, os};
+use crate::caller::Asker;
 use crate::sys;
 
 fn time(stamp: rustix::fs::StatxTimestamp) -> Timestamp {
@@ -34,11 +34,6 @@ fn time(stamp: rustix::fs::StatxTimestamp) -> Timestamp {
 pub(super) fn seen(stat: &Statx) -> Seen {
     let (mtime, ctime) = (stat.stx_mtime, stat.stx_ctime);
     (stat.stx_size, (mtime.tv_sec, mtime.tv_nsec), (ctime.tv_sec, ctime.tv_nsec))
-}
-
-/// The caller, if he has no `CAP_FSETID`, as far as we know.
-pub(super) fn unprivileged(caller: Option<Caller>) -> Option<Caller> {
-    caller.filter(|caller| caller.uid != 0)
 }
 
 /// Whether there is anything that a write by one without `CAP_FSETID` may clear.
@@ -122,7 +117,7 @@ impl Core {
         fd: &OwnedFd,
         file: Option<&OwnedFd>,
         op: &op::Setattr,
-        caller: Option<Caller>,
+        who: Asker,
     ) -> Result<AttrReply> {
         let other = op.mode.is_some()
             || op.size.is_some()
@@ -132,7 +127,7 @@ impl Core {
         // Nothing to be changed means that the privileges are to go, by chown(path, -1, -1) or fallocate(2): the kernel has no
         // other way to say it.
         if op.uid.is_some() || op.gid.is_some() || !other {
-            self.chown(fd, op, caller)?;
+            self.chown(fd, op, who)?;
         }
         if let Some(mode) = op.mode {
             self.chmod(fd, mode)?;
@@ -140,8 +135,7 @@ impl Core {
         if let Some(size) = op.size {
             let len = i64::try_from(size).map_err(|_| Errno::EFBIG)?;
             let before = if file.is_none() && size == 0 { Some(stat(fd)?) } else { None };
-            let caller = caller.filter(|_| op.kill_suidgid);
-            clearing_setid(self.clearing_as(fd, caller)?, || match file {
+            clearing_setid(self.clearing_as(fd, who, Some(op.kill_suidgid))?, || match file {
                 Some(file) => match ftruncate(file, size) {
                     // It is not open for writing.
                     Err(rustix::io::Errno::INVAL | rustix::io::Errno::BADF) => self.truncate(fd, len),
@@ -166,17 +160,24 @@ impl Core {
         os(utimensat(fd, c"", &times, AtFlags::EMPTY_PATH))
     }
 
-    /// In which group a thread is to be that changes the content of a file for one without `CAP_FSETID`; `None` if there is
-    /// no such caller, or nothing to be cleared.
-    pub(super) fn clearing_as(&self, file: &OwnedFd, caller: Option<Caller>) -> Result<Option<u32>> {
-        let Some(caller) = caller else { return Ok(None) };
+    /// In which group a thread is to be that changes the content of a file for one without `CAP_FSETID`; `None` if who asks
+    /// has it, or nothing is to be cleared. `kill` is what the kernel says of that, if it does; root has it else.
+    pub(super) fn clearing_as(&self, file: &OwnedFd, who: Asker, kill: Option<bool>) -> Result<Option<u32>> {
+        if kill == Some(false) {
+            return Ok(None);
+        }
         let stat = stat(file)?;
         if !has_setid(&stat) {
             return Ok(None);
         }
+        let caller = self.source.processes.caller(who);
+        if kill.is_none() && caller.is_some_and(|caller| caller.uid == 0) {
+            return Ok(None);
+        }
         let shown = self.options.squash.map_or(stat.stx_gid, |squash| squash.gid);
-        let member = self.source.processes.in_group(caller, shown);
-        Ok(Some(if member { stat.stx_gid } else { caller.gid }))
+        let member = caller.is_some_and(|caller| self.source.processes.in_group(caller, shown));
+        let stranger = u32::from(stat.stx_gid == 0);
+        Ok(Some(if member { stat.stx_gid } else { stranger }))
     }
 
     fn truncate(&self, fd: &OwnedFd, len: i64) -> std::io::Result<()> {
@@ -191,7 +192,7 @@ impl Core {
     }
 
     /// Gives an inode to others, which clears setuid and setgid.
-    fn chown(&self, fd: &OwnedFd, op: &op::Setattr, caller: Option<Caller>) -> Result<()> {
+    fn chown(&self, fd: &OwnedFd, op: &op::Setattr, who: Asker) -> Result<()> {
         if let Some(squash) = self.options.squash {
             // They are all one's own; nothing can be given away.
             let same =
@@ -199,7 +200,7 @@ impl Core {
             return if same { Ok(()) } else { Err(Errno::EPERM) };
         }
         let (uid, gid) = (op.uid.map(Uid::from_raw), op.gid.map(Gid::from_raw));
-        Ok(clearing_setid(self.clearing_as(fd, unprivileged(caller))?, || {
+        Ok(clearing_setid(self.clearing_as(fd, who, None)?, || {
             Ok(chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH)?)
         })?)
     }

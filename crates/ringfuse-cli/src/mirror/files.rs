@@ -27,16 +27,17 @@ use std::thread;
 use std::time::Duration;
 
 use compio_driver::op::Sync;
-use ringfuse::{Caller, Errno, Fh, NodeId, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
+use ringfuse::{Errno, Fh, NodeId, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
 
-use super::attr::{has_setid, seen, unprivileged};
+use super::attr::{has_setid, seen};
 use super::dir::Stream;
 use super::ident::clearing_setid;
 use super::node::{Data, Node, OpenFile, lock};
 use super::options::Cache;
 use super::source::{Pace, stat};
 use super::{Core, os};
+use crate::caller::Asker;
 
 /// An open file or directory.
 #[derive(Debug)]
@@ -312,10 +313,10 @@ impl Core {
     }
 
     /// Serves `fallocate`.
-    pub(super) fn fallocate(&self, op: &op::Fallocate, caller: Option<Caller>) -> Result<()> {
+    pub(super) fn fallocate(&self, op: &op::Fallocate, who: Asker) -> Result<()> {
         let handle = self.handles.get(op.fh)?;
         let mode = FallocateFlags::from_bits_retain(op.mode);
-        let clear = self.clearing_as(&handle.file, unprivileged(caller))?;
+        let clear = self.clearing_as(&handle.file, who, None)?;
         self.with_space(|| {
             clearing_setid(clear, || Ok(rustix::fs::fallocate(&handle.file, mode, op.offset, op.length)?))
         })
@@ -351,14 +352,14 @@ impl Core {
     }
 
     /// Serves `copy_file_range`.
-    pub(super) fn copy(&self, op: &op::CopyFileRange, caller: Option<Caller>) -> Result<u64> {
+    pub(super) fn copy(&self, op: &op::CopyFileRange, who: Asker) -> Result<u64> {
         /// So much at once: a program that is to end should not have to wait for a terabyte.
         const MOST: u64 = 64 << 20;
         let (from, to) = (self.handles.get(op.fh)?, self.handles.get(op.out_fh)?);
         // What the kernel forbids is no reason against an open file that we have with more flags than the program.
         let (to, _) = to.file_for(self, OpenFlags::default(), true)?;
         let len = op.len.min(MOST) as usize;
-        let clear = self.clearing_as(&to, unprivileged(caller))?;
+        let clear = self.clearing_as(&to, who, None)?;
         let copied = self.with_space(|| {
             let (mut at, mut out_at) = (op.offset, op.out_offset);
             clearing_setid(clear, || {
@@ -395,10 +396,10 @@ impl Core {
         self: &Arc<Self>,
         op: &op::Write,
         data: WriteBuf,
-        caller: Option<Caller>,
+        who: Asker,
     ) -> Result<Written> {
         let (file, direct) = self.handles.get(op.fh)?.file_for(self, op.flags, op.cache)?;
-        let clear = self.clearing_as(&file, caller.filter(|_| op.kill_suidgid))?;
+        let clear = self.clearing_as(&file, who, Some(op.kill_suidgid))?;
         let offset = op.offset;
         let write = move |file: &OwnedFd, data: &WriteBuf| {
             clearing_setid(clear, || write_all(file, data.bytes(), offset)).map_err(Errno::from)

@@ -74,6 +74,11 @@ fn try_settle() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether what is created belongs to who has it created.
+pub(super) fn switches() -> bool {
+    POWERFUL.get().is_some()
+}
+
 /// Whether the process may do this.
 pub(super) fn has(capability: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))

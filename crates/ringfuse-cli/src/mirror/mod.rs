@@ -44,6 +44,8 @@
 //! - What is written through `mmap` arrives as writes: it removes capabilities, and it sets times when it arrives.
 //! - `F_GETLK` of a process that meets the lock of an open file tells the process that took it, not -1: to the kernel all
 //!   locks come from processes.
+//! - What an id-mapped mount makes of a file's group. Who writes to a file that has setgid, and that its group may not execute,
+//!   is not found in the group there, and clears it.
 //! - `RLIMIT_FSIZE` is checked by the kernel, but not for `FALLOC_FL_KEEP_SIZE`, for which tmpfs has it checked.
 //! - `/proc/locks` shows locks at the source, by the server's process id.
 //! - With `--writeback` the kernel owns size and times of regular files: `SEEK_HOLE` sees no holes, the block count lags
@@ -76,7 +78,9 @@ use ringfuse::{
     Negotiation, NodeId, Notifier, Opened, ReadBuf, Request, Result, SessionInfo, Statfs, StatxReply,
     TransportKind, WriteBuf, Written, op,
 };
+use rustix::fs::RenameFlags;
 
+use crate::caller::Asker;
 use crate::sys;
 use files::Handles;
 use ident::Creator;
@@ -166,13 +170,18 @@ impl Mirror {
         .await
     }
 
-    fn creator(&self, rq: &Request<'_>, creation: &op::Creation<'_>) -> Creator {
+    /// For whom something is created.
+    ///
+    /// # Errors
+    ///
+    /// `EOVERFLOW` where the mount has no ids for them.
+    fn creator(&self, rq: &Request<'_>, creation: &op::Creation<'_>) -> Result<Creator> {
         let (group, umask) = (creation.supplementary_group, creation.umask);
-        match (self.0.options.squash, rq.caller()) {
-            (Some(squash), _) => Creator { uid: squash.uid, gid: squash.gid, group: None, umask },
-            (None, Some(caller)) => Creator { uid: caller.uid, gid: caller.gid, group, umask },
-            (None, None) => Creator { uid: 0, gid: 0, group: None, umask },
+        if let Some(squash) = self.0.options.squash {
+            return Ok(Creator { uid: squash.uid, gid: squash.gid, group: None, umask });
         }
+        let caller = rq.caller().ok_or(Errno::EOVERFLOW)?;
+        Ok(Creator { uid: caller.uid, gid: caller.gid, group, umask })
     }
 
     async fn make(
@@ -183,7 +192,7 @@ impl Mirror {
         (mode, creation): (u32, op::Creation<'_>),
     ) -> Result<Entry> {
         self.0.writable()?;
-        let who = self.creator(rq, &creation);
+        let who = self.creator(rq, &creation)?;
         self.work(Work::Change, move |core| core.make(&spot, &what, mode, &who)).await
     }
 
@@ -247,6 +256,10 @@ impl Filesystem for Mirror {
         );
         if options.squash.is_none() {
             kernel.prefer(Capabilities::POSIX_ACL);
+        }
+        // It tells no more who asks then, but for what is created: see `Processes::caller`.
+        if ident::switches() {
+            kernel.prefer(Capabilities::ALLOW_IDMAP);
         }
         if options.cache == Cache::Always {
             kernel.prefer(Capabilities::EXPLICIT_INVAL_DATA | Capabilities::CACHE_SYMLINKS);
@@ -313,13 +326,13 @@ impl Filesystem for Mirror {
 
     async fn setattr(&self, rq: &Request<'_>, op: op::Setattr) -> Result<AttrReply> {
         self.0.writable()?;
-        let caller = rq.caller();
+        let who = Asker::from(rq);
         self.work(Work::Change, move |core| {
             let handle = op.fh.and_then(|fh| core.handles.get(fh).ok());
             let file = handle.as_ref().map(|handle| &*handle.file);
             match file {
-                Some(file) => core.setattr(file, Some(file), &op, caller),
-                None => core.setattr(&*core.reach(&core.table.get(op.node)?)?, None, &op, caller),
+                Some(file) => core.setattr(file, Some(file), &op, who),
+                None => core.setattr(&*core.reach(&core.table.get(op.node)?)?, None, &op, who),
             }
         })
         .await
@@ -360,8 +373,10 @@ impl Filesystem for Mirror {
     async fn rename(&self, rq: &Request<'_>, op: op::Rename<'_>) -> Result<()> {
         self.0.writable()?;
         let (from, to) = (spot(op.parent, op.name), spot(op.new_parent, op.new_name));
-        let (flags, who) = (op.flags, self.creator(rq, &op::Creation::default()));
-        self.work(Work::Change, move |core| core.rename(&from, &to, flags, &who)).await
+        // The whiteout is created, and belongs to who has it created.
+        let whiteout = op.flags & RenameFlags::WHITEOUT.bits() != 0;
+        let who = if whiteout { Some(self.creator(rq, &op::Creation::default())?) } else { None };
+        self.work(Work::Change, move |core| core.rename(&from, &to, op.flags, who)).await
     }
 
     async fn link(&self, _: &Request<'_>, op: op::Link<'_>) -> Result<Entry> {
@@ -382,14 +397,14 @@ impl Filesystem for Mirror {
 
     async fn create(&self, rq: &Request<'_>, op: op::Create<'_>) -> Result<(Entry, Opened)> {
         self.0.writable()?;
-        let (spot, who) = (spot(op.parent, op.name), self.creator(rq, &op.creation));
+        let (spot, who) = (spot(op.parent, op.name), self.creator(rq, &op.creation)?);
         let how = (self.0.source_flags(op.flags), op.flags.contains(libc::O_EXCL));
         self.work(Work::Change, move |core| core.create(&spot, how, op.mode, &who)).await
     }
 
     async fn tmpfile(&self, rq: &Request<'_>, op: op::Tmpfile<'_>) -> Result<(Entry, Opened)> {
         self.0.writable()?;
-        let who = self.creator(rq, &op.creation);
+        let who = self.creator(rq, &op.creation)?;
         let how = (self.0.source_flags(op.flags), op.flags.contains(libc::O_EXCL));
         let (parent, mode) = (op.parent, op.mode);
         self.work(Work::Change, move |core| core.tmpfile(parent, how, mode, &who)).await
@@ -400,7 +415,7 @@ impl Filesystem for Mirror {
     }
 
     async fn write(&self, rq: &Request<'_>, op: op::Write, data: WriteBuf) -> Result<Written> {
-        self.0.write(&op, data, rq.caller()).await
+        self.0.write(&op, data, rq.into()).await
     }
 
     async fn statfs(&self, _: &Request<'_>, op: op::Statfs) -> Result<Statfs> {
@@ -473,8 +488,8 @@ impl Filesystem for Mirror {
     }
 
     async fn listxattr(&self, rq: &Request<'_>, op: op::Listxattr, out: &mut BytesOut<'_>) -> Result<()> {
-        let root = rq.caller().is_none_or(|caller| caller.uid == 0);
-        out.put(&self.look((op.node, None), move |core, fd| core.listxattr(fd, root)).await?)
+        let who = Asker::from(rq);
+        out.put(&self.look((op.node, None), move |core, fd| core.listxattr(fd, who)).await?)
     }
 
     async fn removexattr(&self, _: &Request<'_>, op: op::Removexattr<'_>) -> Result<()> {
@@ -510,8 +525,8 @@ impl Filesystem for Mirror {
     }
 
     async fn fallocate(&self, rq: &Request<'_>, op: op::Fallocate) -> Result<()> {
-        let caller = rq.caller();
-        self.work(Work::Long, move |core| core.fallocate(&op, caller)).await
+        let who = Asker::from(rq);
+        self.work(Work::Long, move |core| core.fallocate(&op, who)).await
     }
 
     async fn lseek(&self, _: &Request<'_>, op: op::Lseek) -> Result<u64> {
@@ -537,7 +552,7 @@ impl Filesystem for Mirror {
     }
 
     async fn copy_file_range(&self, rq: &Request<'_>, op: op::CopyFileRange) -> Result<u64> {
-        let caller = rq.caller();
-        self.work(Work::Long, move |core| core.copy(&op, caller)).await
+        let who = Asker::from(rq);
+        self.work(Work::Long, move |core| core.copy(&op, who)).await
     }
 }

@@ -199,7 +199,7 @@ impl Core {
     }
 
     /// Moves a name.
-    pub(super) fn rename(&self, from: &Spot, to: &Spot, flags: u32, who: &Creator) -> Result<()> {
+    pub(super) fn rename(&self, from: &Spot, to: &Spot, flags: u32, whiteout: Option<Creator>) -> Result<()> {
         let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
         let (old_parent, old_dir) = self.directory(from.parent)?;
         let (new_parent, new_dir) = self.directory(to.parent)?;
@@ -207,8 +207,10 @@ impl Core {
         let victim = if replaces { self.victim(&new_dir, &to.name) } else { None };
         let rename =
             || Ok(renameat_with(&old_dir, from.name.as_c_str(), &new_dir, to.name.as_c_str(), flags)?);
-        // The whiteout is created, and belongs to who has it created.
-        if flags.contains(RenameFlags::WHITEOUT) { create_as(who, rename) } else { rename() }?;
+        match whiteout {
+            Some(who) => create_as(&who, rename),
+            None => rename(),
+        }?;
         self.note_unlinked(victim);
         self.note_moved(&new_parent, &new_dir, &to.name);
         if flags.contains(RenameFlags::EXCHANGE) {

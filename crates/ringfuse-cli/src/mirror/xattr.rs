@@ -15,6 +15,7 @@ use rustix::io::Errno as Raw;
 use super::node::Node;
 use super::source::{number, stat};
 use super::{Core, os};
+use crate::caller::Asker;
 use crate::sys;
 
 /// The longest value and the longest list of names, `XATTR_SIZE_MAX` and `XATTR_LIST_MAX`.
@@ -49,7 +50,7 @@ impl Core {
     }
 
     /// The names of all attributes that the caller may see, each with a NUL behind it.
-    pub(super) fn listxattr(&self, fd: &OwnedFd, root: bool) -> Result<Vec<u8>> {
+    pub(super) fn listxattr(&self, fd: &OwnedFd, who: Asker) -> Result<Vec<u8>> {
         let mut list = Vec::with_capacity(1024);
         match listxattr(path(fd), rustix::buffer::spare_capacity(&mut list)) {
             Err(Raw::RANGE) => {
@@ -60,11 +61,13 @@ impl Core {
                 os(result)?;
             }
         }
-        if root {
+        let names = || list.split_inclusive(|byte| *byte == 0);
+        let trusted = |name: &&[u8]| name.starts_with(b"trusted.");
+        let root = || self.source.processes.caller(who).is_some_and(|caller| caller.uid == 0);
+        if !names().any(|name| trusted(&name)) || root() {
             return Ok(list);
         }
-        let names = list.split_inclusive(|byte| *byte == 0).filter(|name| !name.starts_with(b"trusted."));
-        Ok(names.flatten().copied().collect())
+        Ok(names().filter(|name| !trusted(name)).flatten().copied().collect())
     }
 
     /// Sets an attribute. Where it is an access control list of one who may not set setgid, that goes.

@@ -82,6 +82,8 @@ needs! {
     /// `st_blocks` follows the content as soon as that is synced. With a write-back cache the kernel
     /// holds on to the count it knows of a FUSE file for as long as the attributes may be cached.
     BLOCKS = 28;
+    /// Id-mapped mounts: `mount_setattr(MOUNT_ATTR_IDMAP)`.
+    IDMAP = 29;
 }
 
 impl Needs {

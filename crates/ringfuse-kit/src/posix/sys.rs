@@ -276,3 +276,25 @@ pub(super) fn unknown_ioctl(file: &File) -> Result<(), Errno> {
     let result = unsafe { libc::ioctl(file.as_raw_fd(), 0x7eee, 0) };
     if result < 0 { Err(last_errno()) } else { Ok(()) }
 }
+
+/// Has a mount that is not attached yet show other ids, as the user namespace maps them.
+pub(super) fn map_ids(mount: impl AsFd, namespace: impl AsFd) -> Result<(), Errno> {
+    let attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_fd().as_raw_fd() as u64,
+    };
+    // SAFETY: the path is a string, and the structure has the size that is told; both live through the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    };
+    if result < 0 { Err(last_errno()) } else { Ok(()) }
+}

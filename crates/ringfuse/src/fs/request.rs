@@ -48,14 +48,20 @@ impl<'a> Request<'a> {
         NodeId::new(self.header.nodeid)
     }
 
-    /// The program that asks, or `None` where the kernel does not say: on an id-mapped mount for all operations
-    /// that create nothing.
+    /// The program that asks, or `None` where the kernel does not say: with
+    /// [`ALLOW_IDMAP`](crate::Capabilities::ALLOW_IDMAP) for all operations that create nothing. Where it does, the ids are
+    /// those that the mount maps the program's to.
     pub fn caller(&self) -> Option<Caller> {
         // The kernel's mark for "no id", `FUSE_INVALID_UIDGID`.
         if self.header.uid == u32::MAX {
             return None;
         }
         Some(Caller { uid: self.header.uid, gid: self.header.gid, pid: self.header.pid })
+    }
+
+    /// The process id of the program that asks, as in [`Caller::pid`], also where there is no caller.
+    pub fn pid(&self) -> u32 {
+        self.header.pid
     }
 
     /// Whether a signal came for the program that waits. It goes on waiting until the request is answered, by

@@ -9,6 +9,7 @@ mod concurrent_io;
 mod copy;
 mod dirs;
 mod exec;
+mod idmap;
 mod links;
 mod locks;
 mod mmap;
@@ -52,6 +53,7 @@ pub(super) const TOPICS: &[&[Case]] = &[
     stat::CASES,
     sync::CASES,
     exec::CASES,
+    idmap::CASES,
     notify::CASES,
     concurrent::CASES,
     concurrent_io::CASES,
