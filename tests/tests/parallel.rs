@@ -1,13 +1,21 @@
 //! One process, all whose requests go by one queue, uses all CPUs.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ringfuse_e2e::{Probe, stay_on};
 use ringfuse_kit::harness::{Setup, mount};
+
+/// These tests look at all workers of this program, and at times.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How many requests of a millisecond each are served a second, with 16 clients on one CPU.
 fn rate(setup: Setup) -> f64 {
@@ -41,6 +49,7 @@ fn heavy_requests_of_one_queue_are_served_by_all_workers() {
         println!("one CPU: nothing to be shared");
         return;
     }
+    let _alone = alone();
     let rounds: Vec<(f64, f64)> = (0..5).map(|_| (rate(Setup::RING_ONE), rate(Setup::RING))).collect();
     let mut ratios: Vec<f64> = rounds.iter().map(|(one, all)| all / one).collect();
     ratios.sort_by(f64::total_cmp);
@@ -51,6 +60,7 @@ fn heavy_requests_of_one_queue_are_served_by_all_workers() {
 
 #[test]
 fn a_busy_program_does_not_starve_the_worker_of_its_cpu() {
+    let _alone = alone();
     for setup in [Setup::RING, Setup::DEVICE] {
         let mounted = mount(Probe::default(), setup);
         let served = mounted.step(|path| {
@@ -82,4 +92,46 @@ fn a_busy_program_does_not_starve_the_worker_of_its_cpu() {
         assert!(served > 1000, "{setup}: {served}");
         mounted.finish();
     }
+}
+
+/// On how many CPUs each worker of this program may run.
+fn room_of_workers() -> Vec<usize> {
+    let mut room = Vec::new();
+    for task in fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path()) {
+        let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
+        let field =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+        let number = field("Name:").strip_prefix("ringfuse-").map(str::parse::<u32>);
+        if matches!(number, Some(Ok(_))) {
+            let ones = |digit: char| digit.to_digit(16).map_or(0, u32::count_ones) as usize;
+            room.push(field("Cpus_allowed:").chars().map(ones).sum());
+        }
+    }
+    room
+}
+
+#[test]
+fn streams_are_served_where_there_is_room_and_the_rest_at_home() {
+    let all = thread::available_parallelism().unwrap().get();
+    let _alone = alone();
+    let mounted = mount(Probe::default(), Setup::RING);
+    mounted.step(move |path| {
+        let small = |path: &std::path::Path| {
+            stay_on(0);
+            (0..40).for_each(|_| assert!(!path.join("none").exists()));
+        };
+        let path = path.to_owned();
+        thread::spawn(move || {
+            small(&path);
+            assert!(room_of_workers().iter().all(|room| *room == 1), "{:?}", room_of_workers());
+            let mut file = File::options().write(true).open(path.join("n1")).unwrap();
+            (0..40).for_each(|_| file.write_all(&vec![0; 1 << 20]).unwrap());
+            assert!(room_of_workers().contains(&all), "{:?}", room_of_workers());
+            small(&path);
+            assert!(room_of_workers().iter().all(|room| *room == 1), "{:?}", room_of_workers());
+        })
+        .join()
+        .unwrap();
+    });
+    mounted.finish();
 }

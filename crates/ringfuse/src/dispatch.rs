@@ -32,6 +32,13 @@ impl Framing {
         }
     }
 
+    /// How many bytes the kernel wrote, headers of the ring apart.
+    pub(crate) fn size(&self) -> usize {
+        match self {
+            Self::Ring { payload: size, .. } | Self::Device { len: size, .. } => *size,
+        }
+    }
+
     fn message(self, slot: &Slot, format: Format) -> std::result::Result<Message<'_>, Malformed> {
         match self {
             Self::Ring { header, payload } => {

@@ -15,6 +15,7 @@ use crate::session::crew::{Crew, HandOver, Letter};
 use crate::session::ending::Live;
 use crate::session::entry::{Service, framing};
 use crate::session::executor::{Activity, Executor};
+use crate::session::home::Home;
 use crate::session::pages::Pages;
 use crate::session::plan::Plan;
 use crate::session::tasks::Tasks;
@@ -38,6 +39,8 @@ pub(crate) struct Entries<P> {
     pub(crate) live: Live,
     service: Rc<Service<P>>,
     executor: Rc<Executor>,
+    /// `None` where the worker is bound to no CPU.
+    home: Option<Rc<Home>>,
     crew: Arc<Crew>,
     plan: Arc<Plan>,
     queues: Box<[Queue]>,
@@ -82,7 +85,7 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     pub(crate) fn new(
         ring: Ring,
         service: &Rc<Service<P>>,
-        executor: &Rc<Executor>,
+        (executor, home): (&Rc<Executor>, Option<Rc<Home>>),
         (crew, plan): (&Arc<Crew>, &Arc<Plan>),
         mine: impl Iterator<Item = u16>,
     ) -> io::Result<Rc<Self>> {
@@ -93,6 +96,7 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
             live: Live::default(),
             service: service.clone(),
             executor: executor.clone(),
+            home,
             crew: crew.clone(),
             plan: plan.clone(),
             queues: (0..plan.queues).map(|_| Queue::default()).collect(),
@@ -246,6 +250,9 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     fn answer(&self, entry: &mut Entry, framing: &Framing, outcome: Outcome) {
         let Outcome { error, len } = outcome;
         self.pages.passed(entry.number, entry.slot.shared(), len);
+        if let Some(home) = &self.home {
+            home.served(framing.size().max(len));
+        }
         let unique = framing.header().unique;
         if let Err(error) = self.ring.commit(entry.number, entry.queue, &mut entry.slot, unique, error, len) {
             tracing::error!(%error, queue = entry.queue, "cannot answer a request");

@@ -10,6 +10,7 @@ mod entry;
 #[allow(unsafe_code)]
 mod executor;
 mod handshake;
+mod home;
 mod interrupt;
 mod launch;
 mod pages;

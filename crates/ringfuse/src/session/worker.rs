@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use compio_driver::ProactorBuilder;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::dispatch::Framing;
 use crate::fs::{Filesystem, Forgets};
@@ -22,6 +21,7 @@ use crate::session::ending::Ending;
 use crate::session::entries::Entries;
 use crate::session::entry::Service;
 use crate::session::executor::Executor;
+use crate::session::home::Home;
 use crate::session::plan::Plan;
 use crate::session::ring_worker;
 use crate::session::shared::Shared;
@@ -103,7 +103,6 @@ impl Seat {
         F: Filesystem,
         P: Deref<Target = F> + Clone + 'static,
     {
-        // On the ring each serves the programs of its CPU, and is woken there.
         let home = self.ring.as_ref().and(self.plan.cpus[self.worker]).and_then(Home::on);
         let executor = match Executor::new(&self.pool) {
             Ok(executor) => Rc::new(executor),
@@ -124,7 +123,7 @@ impl Seat {
         let made = self.ring.as_ref().map(|mine| {
             let ring = Ring::new(self.device.as_fd(), &[executor.as_fd()])?;
             let mine = mine.iter().copied();
-            Entries::new(ring, &service, &executor, (&self.crew, &self.plan), mine)
+            Entries::new(ring, &service, (&executor, home.clone()), (&self.crew, &self.plan), mine)
         });
         let (mut ring, built) = match made {
             Some(Ok(ring)) => (Some(ring), Ok(())),
@@ -151,6 +150,7 @@ impl Seat {
                     None => Err("there is no ring".to_owned()),
                 }),
                 Command::Serve(kind) => {
+                    // Who reads the device serves programs of all CPUs: the scheduler brings it to those that wake it.
                     if kind == TransportKind::Device
                         && let Some(home) = &home
                     {
@@ -221,29 +221,6 @@ impl Seat {
         });
         drop(listening);
         served
-    }
-}
-
-/// The CPU that a worker is bound to, and where it was allowed to run before.
-struct Home {
-    before: CpuSet,
-}
-
-impl Home {
-    /// Binds this thread to a CPU. `None` if that cannot be done: it costs speed, and no more.
-    fn on(cpu: usize) -> Option<Self> {
-        let before = sched_getaffinity(None).ok()?;
-        let mut only = CpuSet::new();
-        only.set(cpu);
-        sched_setaffinity(None, &only).ok()?;
-        Some(Self { before })
-    }
-
-    /// Who reads the device serves programs of all CPUs: the scheduler brings it to those that wake it.
-    fn leave(&self) {
-        if let Err(error) = sched_setaffinity(None, &self.before) {
-            tracing::warn!(%error, "cannot unbind a worker from its CPU");
-        }
     }
 }
 
