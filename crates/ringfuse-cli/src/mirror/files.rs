@@ -35,6 +35,7 @@ use super::dir::Stream;
 use super::ident::clearing_setid;
 use super::node::{Data, Node, OpenFile, lock};
 use super::options::Cache;
+use super::pool::unblock;
 use super::source::{Pace, stat};
 use super::{Core, os};
 use crate::caller::Asker;
@@ -417,10 +418,10 @@ impl Core {
                 core.free_space();
                 write(&file, &data)
             };
-            return blocking::unblock(again).await?.try_into();
+            return unblock(again).await?.try_into();
         }
         if clear.is_some() {
-            return blocking::unblock(move || write(&file, &data)).await?.try_into();
+            return unblock(move || write(&file, &data)).await?.try_into();
         }
         if direct { data.drain_to_direct(file, offset).await } else { data.drain_to(file, offset).await }
     }

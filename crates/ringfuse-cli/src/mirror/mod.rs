@@ -60,6 +60,7 @@ mod locks;
 mod names;
 mod node;
 pub(crate) mod options;
+mod pool;
 mod reach;
 mod reaper;
 mod source;
@@ -72,7 +73,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use blocking::unblock;
 use ringfuse::{
     AttrReply, BytesOut, Capabilities, DirFiller, Entry, Errno, Fh, Filesystem, Forgets, IoctlOut, Lock,
     Negotiation, NodeId, Notifier, Opened, ReadBuf, Request, Result, SessionInfo, Statfs, StatxReply,
@@ -88,6 +88,7 @@ use locks::SourceLocks;
 use names::{Make, Spot};
 use node::Table;
 use options::{Cache, Metadata, Options};
+use pool::unblock;
 use reaper::Reaper;
 use source::{Pace, Source};
 use watch::Watch;
