@@ -8,6 +8,7 @@
 mod caller;
 mod cli;
 mod failure;
+mod holes;
 mod mem;
 mod mirror;
 mod serve;

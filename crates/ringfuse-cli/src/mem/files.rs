@@ -1,5 +1,7 @@
 //! Open files: reading, writing, space.
 
+use std::ops::Range;
+
 use ringfuse::{Errno, Fh, Name, NodeId, OpenFlags, Opened, Request, Result, op};
 
 use super::MemFs;
@@ -168,15 +170,24 @@ impl MemFs {
         Ok(())
     }
 
-    pub(super) fn seek(&self, op: &op::Lseek) -> Result<u64> {
+    /// Finds data or a hole: the answer, and the hole that was found or passed.
+    pub(super) fn seek(&self, op: &op::Lseek) -> Result<(Result<u64>, Range<u64>)> {
+        /// As large as files can be.
+        const END: u64 = i64::MAX as u64;
         let node = self.nodes.get(op.node)?;
         let data = node.read_file()?;
-        let found = match op.whence as i32 {
-            libc::SEEK_DATA => data.seek_data(op.offset),
-            libc::SEEK_HOLE => data.seek_hole(op.offset),
+        let (found, hole) = match op.whence as i32 {
+            libc::SEEK_DATA => {
+                let found = data.seek_data(op.offset);
+                (found, op.offset..found.unwrap_or(END))
+            }
+            libc::SEEK_HOLE => {
+                let found = data.seek_hole(op.offset);
+                (found, found.map_or(0..0, |hole| hole..data.seek_data(hole).unwrap_or(END)))
+            }
             _ => return Err(Errno::EINVAL),
         };
-        found.ok_or(Errno::ENXIO)
+        Ok((found.ok_or(Errno::ENXIO), hole))
     }
 
     pub(super) fn copy(&self, op: &op::CopyFileRange) -> Result<u64> {

@@ -40,6 +40,7 @@ use ringfuse::{
 };
 
 use crate::caller::Processes;
+use crate::holes;
 use dir::Dir;
 use locks::{File, Locks, Want};
 use names::Make;
@@ -363,7 +364,10 @@ impl Filesystem for MemFs {
     async fn lseek(&self, _: &Request<'_>, op: op::Lseek) -> Result<u64> {
         // With a writeback cache the kernel has data that is not known here, and would be taken for a hole. It asks no
         // more then, and takes files as without holes.
-        if self.agreed().writeback { Err(Errno::ENOSYS) } else { self.seek(&op) }
+        if self.agreed().writeback {
+            return Err(Errno::ENOSYS);
+        }
+        holes::settle(self.notifier.get(), op.node, async || self.seek(&op)).await
     }
 
     async fn copy_file_range(&self, _: &Request<'_>, op: op::CopyFileRange) -> Result<u64> {

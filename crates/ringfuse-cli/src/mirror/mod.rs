@@ -81,7 +81,7 @@ use ringfuse::{
 use rustix::fs::RenameFlags;
 
 use crate::caller::Asker;
-use crate::sys;
+use crate::{holes, sys};
 use files::Handles;
 use ident::Creator;
 use locks::SourceLocks;
@@ -537,19 +537,8 @@ impl Filesystem for Mirror {
             return Err(Errno::ENOSYS);
         }
         let notifier = self.0.notifier.get().filter(|_| self.0.may_be_mapped(op.node));
-        let mut seen = 0..0;
-        loop {
-            let (found, hole) = self.work(Work::Far, move |core| Ok(core.lseek(&op))).await?;
-            // What a program has stored there through a map is not here yet: the kernel is made to bring it.
-            match notifier {
-                Some(notifier) if !hole.is_empty() && !seen.contains(&hole.start) => {
-                    let len = hole.end - hole.start;
-                    let _ = notifier.inval_inode(op.node, hole.start as i64, len as i64).await;
-                    seen = hole;
-                }
-                _ => return found,
-            }
-        }
+        let seek = async || self.work(Work::Far, move |core| Ok(core.lseek(&op))).await;
+        holes::settle(notifier, op.node, seek).await
     }
 
     async fn copy_file_range(&self, rq: &Request<'_>, op: op::CopyFileRange) -> Result<u64> {
