@@ -218,6 +218,11 @@ fn opens_share_a_descriptor_when_there_are_no_more() {
     let mut read = [0; 400];
     files[399].read_exact_at(&mut read, 0).unwrap();
     assert!(read.iter().enumerate().all(|(number, byte)| *byte == number as u8));
+    // There is room left for what is not an open file.
+    soon("names are looked up again", || {
+        fs::metadata(mirror.at("none")).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    });
+    fs::write(mirror.at("another"), "").unwrap();
     // Another's lock would go with one's own.
     assert_eq!(flock(&files[399], FlockOperation::LockExclusive), Err(Errno::NOLCK));
     flock(&files[0], FlockOperation::LockExclusive).unwrap();

@@ -22,13 +22,14 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use compio_driver::op::Sync;
 use ringfuse::{Errno, Fh, NodeId, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
+use rustix::process::{Resource, getrlimit};
 
 use super::attr::{has_setid, seen};
 use super::dir::Stream;
@@ -53,6 +54,10 @@ pub(super) struct Handle {
     /// Where the listing of a directory is.
     pub(super) stream: Option<Mutex<Stream>>,
 }
+
+/// How many descriptors this process may have.
+static NOFILE: LazyLock<usize> =
+    LazyLock::new(|| getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize));
 
 /// Parts of the table, each with a lock of its own.
 const SHARDS: usize = 16;
@@ -165,20 +170,26 @@ impl Core {
             result => result,
         };
         let file = match reopened {
+            Ok(file) if self.is_crowded() => self.share(node, flags).unwrap_or_else(|| Arc::new(file)),
             Ok(file) => Arc::new(file),
-            Err(error) => self.share(node, flags, error)?,
+            Err(error @ (Errno::EMFILE | Errno::ENFILE)) => self.share(node, flags).ok_or(error)?,
+            Err(error) => return Err(error),
         };
         let stat = if self.options.cache == Cache::Auto { Some(stat(&file)?) } else { None };
         self.opened(node, file, flags, stat.as_ref())
     }
 
-    /// Where there are no descriptors left, the file of one who has opened the same in the same way will do: programs keep
-    /// files open without a descriptor of their own, by mapping them.
-    fn share(&self, node: &Node, flags: OFlags, error: Errno) -> Result<Arc<OwnedFd>> {
-        let full = matches!(error, Errno::EMFILE | Errno::ENFILE);
+    /// Where descriptors run out, the file of one who has opened the same in the same way will do: programs keep files open
+    /// without a descriptor of their own, by mapping them.
+    fn share(&self, node: &Node, flags: OFlags) -> Option<Arc<OwnedFd>> {
         let opens = lock(&node.more().opens);
-        let same = opens.iter().find(|open| full && open.flags == flags);
-        same.map(|open| Arc::clone(&open.file)).ok_or(error)
+        opens.iter().find(|open| open.flags == flags).map(|open| Arc::clone(&open.file))
+    }
+
+    /// Whether open files leave only as many descriptors as it takes to look names up.
+    fn is_crowded(&self) -> bool {
+        let limit = *NOFILE;
+        self.handles.count.load(Relaxed) >= limit - (limit / 4).min(64)
     }
 
     /// Gives an open file a handle, and makes the answer.
