@@ -96,8 +96,10 @@ impl Xattrs {
     /// # Errors
     ///
     /// `ERANGE` where there is no room for them.
-    pub(super) fn list(&self, privileged: impl Fn() -> bool, out: &mut BytesOut<'_>) -> Result<()> {
-        let listed = self.values.keys().filter(|name| !name.starts_with(b"trusted.") || privileged());
+    pub(super) fn list(&self, privileged: impl FnOnce() -> bool, out: &mut BytesOut<'_>) -> Result<()> {
+        let trusted = |name: &[u8]| name.starts_with(b"trusted.");
+        let all = self.values.keys().any(|name| trusted(name)) && privileged();
+        let listed = self.values.keys().filter(|name| all || !trusted(name));
         listed.into_iter().try_for_each(|name| out.put_name(name))
     }
 

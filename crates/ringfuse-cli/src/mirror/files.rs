@@ -22,14 +22,13 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use compio_driver::op::Sync;
 use ringfuse::{Errno, Fh, NodeId, OpenFlags, Opened, ReadBuf, Result, WriteBuf, Written, op};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom, Statx};
-use rustix::process::{Resource, getrlimit};
 
 use super::attr::{has_setid, seen};
 use super::dir::Stream;
@@ -54,10 +53,6 @@ pub(super) struct Handle {
     /// Where the listing of a directory is.
     pub(super) stream: Option<Mutex<Stream>>,
 }
-
-/// How many descriptors this process may have.
-static NOFILE: LazyLock<usize> =
-    LazyLock::new(|| getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize));
 
 /// Parts of the table, each with a lock of its own.
 const SHARDS: usize = 16;
@@ -188,8 +183,7 @@ impl Core {
 
     /// Whether open files leave only as many descriptors as it takes to look names up.
     fn is_crowded(&self) -> bool {
-        let limit = *NOFILE;
-        self.handles.count.load(Relaxed) >= limit - (limit / 4).min(64)
+        self.handles.count.load(Relaxed) >= self.open_limit
     }
 
     /// Gives an open file a handle, and makes the answer.

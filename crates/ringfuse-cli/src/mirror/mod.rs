@@ -110,6 +110,8 @@ struct Core {
     /// Descriptors kept of inodes without a name, and how many there may be.
     pins: Arc<AtomicUsize>,
     pin_limit: usize,
+    /// With so many files open, what descriptors are left is for looking names up.
+    open_limit: usize,
     handles: Handles,
     /// Tells the ids of this mount from those of others.
     generation: u64,

@@ -69,6 +69,7 @@ impl Mirror {
             cache: reach::Cache::new(fds),
             pins: Arc::default(),
             pin_limit: limit / 4,
+            open_limit: limit - (limit / 4).min(64),
             handles: Handles::default(),
             // The kernel keeps 32 bits; zero is for those that are the same in each mount.
             generation: RandomState::new().hash_one(0) & 0x7fff_ffff | 1,

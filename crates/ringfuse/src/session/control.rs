@@ -289,7 +289,10 @@ impl Control {
                     given.into_iter().for_each(|request| self.admit(request));
                     drained.ready(DEVICE) && !self.read(&mut buf)?
                 }
-                None => self.wait_for_report()?,
+                None => {
+                    self.wait_for_report()?;
+                    false
+                }
             };
             let _ = rustix::io::read(&*self.nudge, &mut [0; 8]);
             if gone {
@@ -300,9 +303,9 @@ impl Control {
 
     /// Waits for a report: that the mount is gone is one, from a worker. To wait for it here would mean to be woken by each
     /// request, as the device wakes all who poll it.
-    fn wait_for_report(&self) -> Result<bool, Error> {
+    fn wait_for_report(&self) -> Result<(), Error> {
         match poll(&mut [PollFd::from_borrowed_fd(self.nudge.as_fd(), PollFlags::IN)], None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(false),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(waiting_failed(error.into())),
         }
     }
