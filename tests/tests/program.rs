@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ringfuse::{Mount, MountOptions, Transport, TransportKind, Unmount, Via};
@@ -201,39 +202,55 @@ assert libc.prctl(22, 2, ctypes.byref(program)) == 0, ctypes.get_errno()
 os.execv(sys.argv[1], sys.argv[1:])
 "#;
 
+/// System calls a request, by strace, which slows down the server, and nothing else.
+fn system_calls(clients: usize, which: &str, transport: &[&str]) -> f64 {
+    const EACH: usize = 5000;
+    static RUN: AtomicUsize = AtomicUsize::new(0);
+    let run = RUN.fetch_add(1, Ordering::Relaxed);
+    let summary = std::env::temp_dir().join(format!("ringfuse-strace-{}-{run}", std::process::id()));
+    let program = Program::start(|path| {
+        let mut command = Command::new("strace");
+        command.args(["--follow-forks", "--summary-only", "--trace", which, "--output"]).arg(&summary);
+        command.arg(built("benchfs")).arg(path).args(["--ttl", "0", "--direct"]).args(transport);
+        command
+    });
+    let file = fs::File::open(program.path().join("null")).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                stay_on(0);
+                (0..EACH).for_each(|_| assert!(file.metadata().unwrap().is_file()));
+            });
+        }
+    });
+    drop(file);
+    program.finish();
+    let text = fs::read_to_string(&summary).unwrap();
+    fs::remove_file(&summary).unwrap();
+    let total = text.lines().rfind(|line| line.ends_with("total")).unwrap_or_else(|| panic!("{text}"));
+    println!("{text}");
+    let total: f64 = total.split_whitespace().nth(3).unwrap().parse().unwrap();
+    total / (EACH * clients) as f64
+}
+
 #[test]
 fn a_request_takes_two_system_calls_and_many_at_once_take_fewer() {
-    // Calls a request, by strace, which slows down the server, and nothing else.
-    let calls = |clients: usize| {
-        const EACH: usize = 5000;
-        let summary = std::env::temp_dir().join(format!("ringfuse-strace-{}", std::process::id()));
-        let program = Program::start(|path| {
-            let mut command = Command::new("strace");
-            command.args(["--follow-forks", "--summary-only", "--trace=io_uring_enter", "--output"]);
-            command.arg(&summary).arg(built("benchfs")).arg(path).args(["--ttl", "0", "--direct"]);
-            command
-        });
-        let file = fs::File::open(program.path().join("null")).unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..clients {
-                scope.spawn(|| {
-                    stay_on(0);
-                    (0..EACH).for_each(|_| assert!(file.metadata().unwrap().is_file()));
-                });
-            }
-        });
-        drop(file);
-        program.finish();
-        let text = fs::read_to_string(&summary).unwrap();
-        fs::remove_file(&summary).unwrap();
-        let total = text.lines().rfind(|line| line.ends_with("total")).unwrap_or_else(|| panic!("{text}"));
-        let total: f64 = total.split_whitespace().nth(3).unwrap().parse().unwrap();
-        total / (EACH * clients) as f64
-    };
-    let (alone, together) = (calls(1), calls(12));
+    let (alone, together) = (system_calls(1, "io_uring_enter", &[]), system_calls(12, "io_uring_enter", &[]));
     println!("io_uring_enter a request: {alone:.2} for one client, {together:.2} for twelve");
     // Beside the requests' there are those of the start and the end, and one or two a millisecond for the alarm that looks
     // after what handlers leave running; under strace that is a part of many requests.
     assert!(alone < 2.25, "{alone}");
     assert!(together < alone / 2.0, "{together}");
+}
+
+#[test]
+fn a_request_by_the_device_takes_little_more_than_two_system_calls() {
+    let calls = system_calls(
+        1,
+        "epoll_pwait,poll,read,write,writev,io_uring_enter,timerfd_settime",
+        &["--classic", "--threads", "1"],
+    );
+    println!("system calls a request by the device: {calls:.2}");
+    // To read and to answer, and to wait only where the next has not come meanwhile.
+    assert!(calls < 2.6, "{calls}");
 }

@@ -5,12 +5,15 @@ use std::future::poll_fn;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::ops::Deref;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 use crate::dispatch::{Framing, Outcome};
 use crate::fs::Filesystem;
@@ -23,6 +26,9 @@ use crate::session::executor::{Executor, UNSEEN};
 use crate::session::plan::Plan;
 use crate::session::tasks::Tasks;
 use crate::transport::device::{Device, Received};
+
+/// How often tasks that wake each other are polled before a look at what else is ready.
+const PASSES: usize = 8;
 
 /// Who of a worker's tasks reads the device. The last to become idle is the next to read: its memory is warm.
 #[derive(Debug)]
@@ -159,9 +165,16 @@ where
         Ok(())
     };
     grow(plan.depth)?;
-    let mut told = false;
+    let (mut told, mut alarm) = (false, false);
     loop {
-        tasks.poll_woken();
+        // Who has read a request passes the reading on before it serves: that one, too, is to be through before a look at
+        // what else there is.
+        for _ in 0..PASSES {
+            tasks.poll_woken();
+            if !tasks.any_woken() {
+                break;
+            }
+        }
         let mut more = executor.run();
         if reading.ended.get() && !mem::replace(&mut told, true) {
             gone();
@@ -175,17 +188,21 @@ where
             grow(plan.depth.min(plan.most - live.count()))?;
             continue;
         }
+        if executor.unseen() && !alarm {
+            waiting.set_alarm(UNSEEN)?;
+            alarm = true;
+        }
         more |= executor.prepare_wait() | tasks.any_woken();
-        let due = executor.timeout().into_iter().chain(executor.unseen().then_some(UNSEEN)).min();
-        let timeout = if more { Some(Duration::ZERO) } else { ending.limit(due) };
+        let timeout = if more { Some(Duration::ZERO) } else { ending.limit(executor.timeout()) };
         let ready = if nobody_reads {
-            let ready = Waiting::unread(&device, executor, timeout)?;
+            let ready = waiting.unread(&device, executor, alarm, timeout)?;
             reading.ended.set(ready.device);
             ready
         } else {
             waiting.wait(timeout)?
         };
-        if !ready.device && executor.unseen() {
+        if ready.alarm {
+            alarm = false;
             executor.flush();
         }
         if ready.device {
@@ -203,7 +220,8 @@ where
 /// What a worker waits on. The workers' channels share one queue, and a request must wake one of them, not all: that is
 /// what `EPOLLEXCLUSIVE` is for, which `poll(2)` has not.
 struct Waiting {
-    both: OwnedFd,
+    all: OwnedFd,
+    alarm: OwnedFd,
 }
 
 /// What a wait found ready.
@@ -211,50 +229,77 @@ struct Waiting {
 struct Ready {
     device: bool,
     runtime: bool,
+    alarm: bool,
 }
 
 impl Waiting {
     const DEVICE: u64 = 0;
     const RUNTIME: u64 = 1;
+    const ALARM: u64 = 2;
 
     fn new(device: &Device, executor: &Executor) -> io::Result<Self> {
-        let both = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let wanted = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        epoll::add(&both, device, epoll::EventData::new_u64(Self::DEVICE), wanted)?;
-        let data = epoll::EventData::new_u64(Self::RUNTIME);
-        epoll::add(&both, executor, data, epoll::EventFlags::IN)?;
-        Ok(Self { both })
+        let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let alarm =
+            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let add = |fd: BorrowedFd<'_>, which, flags| {
+            epoll::add(&all, fd, epoll::EventData::new_u64(which), epoll::EventFlags::IN | flags)
+        };
+        add(device.as_fd(), Self::DEVICE, epoll::EventFlags::EXCLUSIVE)?;
+        add(executor.as_fd(), Self::RUNTIME, epoll::EventFlags::empty())?;
+        // It stays readable when it has gone off, but that is told once.
+        add(alarm.as_fd(), Self::ALARM, epoll::EventFlags::ET)?;
+        Ok(Self { all, alarm })
     }
 
-    /// Waits for the runtime, and for the device's end alone: its requests, which nobody reads, would end each wait at once.
-    fn unread(device: &Device, executor: &Executor, timeout: Option<Duration>) -> io::Result<Ready> {
-        let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    /// Has a wait end after that time, once. Cheaper than a limit of each wait, which takes a timer each time.
+    fn set_alarm(&self, after: Duration) -> io::Result<()> {
+        let once =
+            Itimerspec { it_interval: Timespec::default(), it_value: timespec(after).unwrap_or_default() };
+        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once)?;
+        Ok(())
+    }
+
+    /// Waits for all but the device's requests, which nobody reads, and which would end each wait at once; and for the alarm
+    /// only if it is set.
+    fn unread(
+        &self,
+        device: &Device,
+        executor: &Executor,
+        alarm: bool,
+        timeout: Option<Duration>,
+    ) -> io::Result<Ready> {
+        let expected = if alarm { PollFlags::IN } else { PollFlags::empty() };
         let mut fds = [
             PollFd::from_borrowed_fd(device.as_fd(), PollFlags::empty()),
             PollFd::from_borrowed_fd(executor.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.alarm.as_fd(), expected),
         ];
-        match poll(&mut fds, timespec.as_ref()) {
+        match poll(&mut fds, timeout.and_then(timespec).as_ref()) {
             Ok(_) => {
-                Ok(Ready { device: !fds[0].revents().is_empty(), runtime: !fds[1].revents().is_empty() })
+                let [device, runtime, alarm] = fds.map(|fd| !fd.revents().is_empty());
+                Ok(Ready { device, runtime, alarm })
             }
             Err(rustix::io::Errno::INTR) => Ok(Ready::default()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Waits for either.
+    /// Waits for any of them.
     fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
-        // A timeout too long for the type is no timeout.
-        let timespec = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-        let mut events = [const { MaybeUninit::uninit() }; 2];
-        let (found, _) = match epoll::wait(&self.both, &mut events, timespec.as_ref()) {
+        let mut events = [const { MaybeUninit::uninit() }; 3];
+        let (found, _) = match epoll::wait(&self.all, &mut events, timeout.and_then(timespec).as_ref()) {
             Ok(found) => found,
             Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
             Err(error) => return Err(error.into()),
         };
         let has = |which| found.iter().any(|event| event.data.u64() == which);
-        Ok(Ready { device: has(Self::DEVICE), runtime: has(Self::RUNTIME) })
+        Ok(Ready { device: has(Self::DEVICE), runtime: has(Self::RUNTIME), alarm: has(Self::ALARM) })
     }
+}
+
+/// A timeout too long for the type is no timeout.
+fn timespec(timeout: Duration) -> Option<Timespec> {
+    Timespec::try_from(timeout).ok()
 }
 
 /// A slot that requests of the device are read into.

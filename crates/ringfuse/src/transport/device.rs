@@ -1,4 +1,4 @@
-//! `/dev/fuse`: one `read(2)` a request, one `writev(2)` a reply.
+//! `/dev/fuse`: one `read(2)` a request, one `write(2)` or `writev(2)` a reply.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -23,6 +23,11 @@ pub(crate) enum Received {
     /// The mount is gone, and nothing will come any more.
     Ended,
 }
+
+/// A reply in one piece. The kernel looks up each page that it copies from, which costs more than to copy so little: so
+/// it lies in one page.
+#[repr(align(512))]
+struct Small([u8; 512]);
 
 /// An open `/dev/fuse` that belongs to a mount.
 #[derive(Debug)]
@@ -94,7 +99,18 @@ impl Device {
     /// Answers a request, with the body at the start of the slot's payload.
     pub(crate) fn reply(&self, unique: u64, error: i32, body: &[u8]) -> io::Result<()> {
         let header = out_header(unique, error, body.len());
-        match rustix::io::writev(&self.fd, &[IoSlice::new(header.as_bytes()), IoSlice::new(body)]) {
+        let header = header.as_bytes();
+        let len = header.len() + body.len();
+        let mut small = Small([0; _]);
+        let written = if let Some(whole) = small.0.get_mut(..len) {
+            let (head, tail) = whole.split_at_mut(header.len());
+            head.copy_from_slice(header);
+            tail.copy_from_slice(body);
+            rustix::io::write(&self.fd, whole)
+        } else {
+            rustix::io::writev(&self.fd, &[IoSlice::new(header), IoSlice::new(body)])
+        };
+        match written {
             Ok(_) => Ok(()),
             // ENOENT: nobody waits for it any more. The others: the mount is gone, which the next read will tell.
             Err(Errno::NOENT | Errno::NODEV | Errno::CONNABORTED | Errno::NOTCONN) => Ok(()),
