@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use ringfuse_e2e::{Probe, stay_on};
 use ringfuse_kit::harness::{Setup, mount};
+use ringfuse_kit::program::{Program, built};
 
 /// These tests look at all workers of this program, and at times.
 fn alone() -> MutexGuard<'static, ()> {
@@ -95,9 +97,10 @@ fn a_busy_program_does_not_starve_the_worker_of_its_cpu() {
 }
 
 /// On how many CPUs each worker of this program may run.
-fn room_of_workers() -> Vec<usize> {
+fn room_of_workers(process: u32) -> Vec<usize> {
     let mut room = Vec::new();
-    for task in fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path()) {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    for task in tasks.map(|task| task.unwrap().path()) {
         let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
         let field =
             |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
@@ -118,20 +121,59 @@ fn streams_are_served_where_there_is_room_and_the_rest_at_home() {
     mounted.step(move |path| {
         let small = |path: &std::path::Path| {
             stay_on(0);
-            (0..40).for_each(|_| assert!(!path.join("none").exists()));
+            (0..400).for_each(|_| assert!(!path.join("none").exists()));
         };
         let path = path.to_owned();
         thread::spawn(move || {
             small(&path);
-            assert!(room_of_workers().iter().all(|room| *room == 1), "{:?}", room_of_workers());
+            assert!(
+                room_of_workers(process::id()).iter().all(|room| *room == 1),
+                "{:?}",
+                room_of_workers(process::id())
+            );
             let mut file = File::options().write(true).open(path.join("n1")).unwrap();
             (0..40).for_each(|_| file.write_all(&vec![0; 1 << 20]).unwrap());
-            assert!(room_of_workers().contains(&all), "{:?}", room_of_workers());
+            assert!(room_of_workers(process::id()).contains(&all), "{:?}", room_of_workers(process::id()));
             small(&path);
-            assert!(room_of_workers().iter().all(|room| *room == 1), "{:?}", room_of_workers());
+            assert!(
+                room_of_workers(process::id()).iter().all(|room| *room == 1),
+                "{:?}",
+                room_of_workers(process::id())
+            );
         })
         .join()
         .unwrap();
     });
     mounted.finish();
+}
+
+#[test]
+fn a_program_with_several_requests_under_way_has_its_cpu_to_itself() {
+    let all = thread::available_parallelism().unwrap().get();
+    let _alone = alone();
+    let program = Program::start(|path| {
+        let mut command = Command::new(built("benchfs"));
+        command.arg(path).args(["--ttl", "0", "--direct"]);
+        command
+    });
+    let away = || room_of_workers(program.id()).contains(&all);
+    let reads = |depth: u32| {
+        let mut fio = Command::new("fio")
+            .args(["--name=x", "--ioengine=libaio", "--rw=randread", "--bs=4k", "--direct=1", "--size=16m"])
+            .args(["--time_based", "--runtime=2", &format!("--iodepth={depth}"), "--filename"])
+            .arg(program.path().join("null"))
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("fio is installed by `cargo xtask setup`");
+        let mut seen = false;
+        while fio.try_wait().unwrap().is_none() {
+            seen |= away();
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(fio.wait().unwrap().success());
+        seen
+    };
+    assert!(!reads(1) || all == 1, "one that waits for each request is served at home");
+    assert!(reads(8));
+    program.finish();
 }

@@ -15,7 +15,7 @@ use crate::session::crew::{Crew, HandOver, Letter};
 use crate::session::ending::Live;
 use crate::session::entry::{Service, framing};
 use crate::session::executor::{Activity, Executor};
-use crate::session::home::Home;
+use crate::session::home::{Home, Sign};
 use crate::session::pages::Pages;
 use crate::session::plan::Plan;
 use crate::session::tasks::Tasks;
@@ -45,6 +45,8 @@ pub(crate) struct Entries<P> {
     plan: Arc<Plan>,
     queues: Box<[Queue]>,
     turn: Cell<u32>,
+    /// How many requests came at once, the last time that any came.
+    together: Cell<usize>,
     /// Queues that may have requests waiting in the kernel.
     starved: Cell<usize>,
     /// Entries of such queues that were committed in this turn.
@@ -101,6 +103,7 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
             plan: plan.clone(),
             queues: (0..plan.queues).map(|_| Queue::default()).collect(),
             turn: Cell::new(0),
+            together: Cell::new(0),
             starved: Cell::new(0),
             committed: RefCell::default(),
             share: Cell::new(None),
@@ -251,7 +254,8 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         let Outcome { error, len } = outcome;
         self.pages.passed(entry.number, entry.slot.shared(), len);
         if let Some(home) = &self.home {
-            home.served(framing.size().max(len));
+            let (bytes, together) = (framing.size().max(len), self.together.get());
+            home.served(Sign { bytes, together, thread: framing.header().pid });
         }
         let unique = framing.header().unique;
         if let Err(error) = self.ring.commit(entry.number, entry.queue, &mut entry.slot, unique, error, len) {
@@ -336,6 +340,13 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         match self.crew.claim_any(self.service.worker, IDLE_CPU) {
             Some(worker) => self.share.set(Some((worker, count))),
             None => self.crew.call_for_help(),
+        }
+    }
+
+    /// So many requests have come at once.
+    pub(crate) fn came(&self, together: usize) {
+        if together > 0 {
+            self.together.set(together);
         }
     }
 

@@ -9,12 +9,27 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// such pieces, and so do collected writes.
 const BULK: usize = 64 << 10;
 
-/// So many requests of a kind in a row are taken for what comes next, too.
-const IN_A_ROW: u32 = 8;
+/// After so many requests in a row of threads that do not wait for each, more of them are expected.
+const TO_LEAVE: u32 = 16;
 
-/// The CPU that this thread is bound to as long as its requests are small, as both sides of a round trip are fastest on
-/// one. Who reads ahead or writes behind goes on while its requests are served: these should have a CPU of their own, and
-/// the scheduler finds one.
+/// After so many in a row of others. More, as a worker that has a CPU of its own is often done with a request before the
+/// next of several comes.
+const TO_RETURN: u32 = 256;
+
+/// What tells of a request whether its thread waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sign {
+    /// How many bytes it carried, either way.
+    pub(crate) bytes: usize,
+    /// How many requests came at once, this one included.
+    pub(crate) together: usize,
+    /// Whose it was.
+    pub(crate) thread: u32,
+}
+
+/// The CPU that a worker is bound to as long as threads wait for each of their requests, as both sides of a round trip are
+/// fastest on one. Who reads ahead, writes behind or has several requests under way goes on while they are served: these
+/// should have a CPU of their own, and the scheduler finds one.
 #[derive(Debug)]
 pub(crate) struct Home {
     cpu: CpuSet,
@@ -23,6 +38,8 @@ pub(crate) struct Home {
     away: Cell<bool>,
     /// Requests in a row that were not of the kind that it is set up for.
     misfits: Cell<u32>,
+    /// Whose the last request was.
+    thread: Cell<u32>,
 }
 
 impl Home {
@@ -32,7 +49,13 @@ impl Home {
         only.set(cpu);
         let anywhere = sched_getaffinity(None).ok()?;
         sched_setaffinity(None, &only).ok()?;
-        Some(Rc::new(Self { cpu: only, anywhere, away: Cell::new(false), misfits: Cell::new(0) }))
+        Some(Rc::new(Self {
+            cpu: only,
+            anywhere,
+            away: Cell::new(false),
+            misfits: Cell::new(0),
+            thread: Cell::new(0),
+        }))
     }
 
     /// Unbinds the thread.
@@ -40,16 +63,18 @@ impl Home {
         self.go(true);
     }
 
-    /// A request was served that carried so many bytes, either way.
-    pub(crate) fn served(&self, bytes: usize) {
+    /// A request was served.
+    pub(crate) fn served(&self, Sign { bytes, together, thread }: Sign) {
         let away = self.away.get();
-        if (bytes >= BULK) == away {
+        let several = together > 1 && self.thread.get() == thread;
+        self.thread.set(thread);
+        if (several || bytes >= BULK) == away {
             self.misfits.set(0);
             return;
         }
         let misfits = self.misfits.get() + 1;
         self.misfits.set(misfits);
-        if misfits >= IN_A_ROW {
+        if misfits >= if away { TO_RETURN } else { TO_LEAVE } {
             self.go(!away);
         }
     }
@@ -74,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_leaves_for_bulk_and_comes_home_for_the_rest() {
+    fn a_worker_leaves_for_programs_that_go_on_and_comes_home_for_one_that_waits() {
         // On a thread of its own, whose binding ends with it.
         let test = || {
             let anywhere = allowed();
@@ -82,19 +107,27 @@ mod tests {
             let home = Home::on(cpu).unwrap();
             let bound = allowed();
             assert_eq!((bound.count(), bound.is_set(cpu)), (1, true));
-            let serve = |count, bytes| (0..count).for_each(|_| home.served(bytes));
-            serve(100, BULK - 1);
-            serve(IN_A_ROW - 1, BULK);
-            serve(1, 0);
-            serve(IN_A_ROW - 1, BULK);
-            assert_eq!(allowed(), bound, "a few large ones do not make a stream");
-            serve(1, BULK);
-            assert_eq!(allowed(), anywhere);
-            serve(IN_A_ROW - 1, 100);
-            serve(1, 1 << 20);
-            assert_eq!(allowed(), anywhere);
-            serve(IN_A_ROW, 100);
-            assert_eq!(allowed(), bound);
+            let serve = |count, sign| (0..count).for_each(|_| home.served(sign));
+            let waits = Sign { bytes: BULK - 1, together: 1, thread: 1 };
+            for goes_on in [Sign { bytes: BULK, ..waits }, Sign { together: 2, ..waits }] {
+                serve(1000, waits);
+                serve(TO_LEAVE - 1, goes_on);
+                serve(1, waits);
+                serve(TO_LEAVE - 1, goes_on);
+                assert_eq!(allowed(), bound, "a few do not make a stream");
+                serve(1, goes_on);
+                assert_eq!(allowed(), anywhere);
+                serve(TO_RETURN - 1, waits);
+                serve(1, goes_on);
+                serve(TO_RETURN - 1, waits);
+                assert_eq!(allowed(), anywhere);
+                serve(1, waits);
+                assert_eq!(allowed(), bound);
+            }
+            for thread in 0..1000 {
+                home.served(Sign { together: 16, thread: thread % 16, ..waits });
+            }
+            assert_eq!(allowed(), bound, "each of the threads waits");
         };
         thread::spawn(test).join().unwrap();
     }

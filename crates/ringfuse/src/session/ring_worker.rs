@@ -74,6 +74,7 @@ where
         }
         let drained = ring.drain(&mut completed)?;
         placement.came(completed.len(), crew.watch(me));
+        entries.came(completed.len());
         if completed.is_empty() {
             entries.pages.trim(|number, slot| ring.release_pages(number, slot, KEPT));
         } else {
