@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: measurements that anyone can repeat.
 //!
-//! `table` compares libraries, `scaling` tells how the cost of a request grows. Nothing here touches a filesystem under
-//! test: the program `load` does, in processes that have limits.
+//! `table` compares libraries, `mirror` the program with others of its kind, and `scaling` tells how the cost of a request
+//! grows. Nothing here touches a filesystem under test: the program `load` does, and others, in processes that have limits.
 
 mod loads;
 mod machine;
+mod mirror;
 mod numbers;
 mod place;
 mod report;
@@ -20,7 +21,7 @@ use clap::{Args, Subcommand};
 use crate::machine as setup;
 use crate::run::{Done, cargo, run, target, workspace};
 
-/// Options of both measurements, and of the comparison.
+/// Options of all measurements, and of the comparison.
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Options {
@@ -58,6 +59,14 @@ enum What {
     /// How the cost of a request grows with allowed entries, known nodes, open files and names in a directory, on
     /// `ringfuse mem`; and the memory of an idle server. Takes some minutes and a few GiB.
     Scaling,
+    /// `ringfuse mirror` beside its source, by fio and a walk of 50,000 files: on each transport and with the kernel's
+    /// passthrough. Takes ten minutes.
+    Mirror {
+        /// Compare with this, too: `{source}` in it is the directory, and the mountpoint is appended; may be given several
+        /// times.
+        #[arg(long, value_name = "NAME=COMMAND")]
+        against: Vec<String>,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -70,11 +79,13 @@ Examples:
       whether everything works
   cargo xtask bench scaling
       how the cost of a request grows
+  cargo xtask bench mirror --against 'libfuse=passthrough_ll -f -o source={source},cache=auto,clone_fd'
+      the mirror, and libfuse's example of one
 
 Needs root: it mounts, and reads the servers' counters. It runs in a mount and pid namespace of its own, so that nothing
 stays behind, however it ends. Nothing else should run meanwhile; the report says what did.
 
-Results: headline.md and headline.svg, scaling.md and scaling-*.svg. The single samples are in target/bench.
+Results: headline.md and headline.svg, scaling.md and scaling-*.svg, mirror.md. The single samples are in target/bench.
 Exit status: 0 if every server was measured on the transport it is to be measured on, 1 if not.";
 
 impl Options {
@@ -123,9 +134,10 @@ pub(crate) fn bench(options: &Options) -> Done {
         std::fs::create_dir_all(&folder)
             .map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
     }
-    match options.what {
+    match &options.what {
         None => table::table(options),
         Some(What::Scaling) => scaling::scaling(options),
+        Some(What::Mirror { against }) => mirror::mirror(options, against),
     }
 }
 

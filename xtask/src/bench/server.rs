@@ -207,7 +207,7 @@ impl Served {
     }
 
     /// Ends the connection: whoever waits for an answer gets an error.
-    fn abort(&self) -> Done {
+    pub(super) fn abort(&self) -> Done {
         let number = connection(&self.dir).ok_or("the mount is not in the mount table")?;
         let path = format!("/sys/fs/fuse/connections/{number}/abort");
         fs::write(&path, "1").map_err(|error| format!("cannot write {path}: {error}"))

@@ -1,0 +1,320 @@
+//! `ringfuse mirror` beside its own source, and beside other programs that pass a directory on.
+
+use std::fmt::{self, Write as _};
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::numbers::{cell, markdown, median, ratio};
+use super::place::{folder, within};
+use super::server::Served;
+use super::table::text;
+use super::{Options, machine, write};
+use crate::run::{Done, target};
+
+/// The servers of ours, by their options.
+const OURS: [(&str, &[&str]); 3] = [
+    ("mirror", &[]),
+    ("mirror, /dev/fuse", &["--transport", "device"]),
+    ("mirror --passthrough", &["--passthrough"]),
+];
+const NATIVE: &str = "native";
+
+/// Files in each of the directories that are walked.
+const FILES: usize = 50;
+
+/// A load: by `fio`, or a walk.
+struct Load {
+    name: &'static str,
+    /// `None` for the walk.
+    fio: Option<&'static [&'static str]>,
+    unit: &'static str,
+}
+
+const LOADS: [Load; 8] = [
+    Load::fio("4k reads, direct", &["--rw=randread", "--bs=4k", "--direct=1", "--ioengine=psync"]),
+    Load::fio(
+        "4k reads, direct, 32 under way",
+        &["--rw=randread", "--bs=4k", "--direct=1", "--ioengine=libaio", "--iodepth=32"],
+    ),
+    Load::fio("4k writes, direct", &["--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=psync"]),
+    Load::fio(
+        "4k writes, direct, 32 under way",
+        &["--rw=randwrite", "--bs=4k", "--direct=1", "--ioengine=libaio", "--iodepth=32"],
+    ),
+    Load::fio("1M reads, direct", &["--rw=read", "--bs=1m", "--direct=1", "--ioengine=psync"]),
+    Load::fio("1M writes, direct", &["--rw=write", "--bs=1m", "--direct=1", "--ioengine=psync"]),
+    Load::fio("1M reads, buffered", &["--rw=read", "--bs=1m", "--ioengine=psync"]),
+    Load { name: "walk", fio: None, unit: "files/s" },
+];
+
+impl Load {
+    const fn fio(name: &'static str, args: &'static [&'static str]) -> Self {
+        Self { name, fio: Some(args), unit: "MiB/s" }
+    }
+
+    /// The cached pages of a file are dropped before it is read; once it has been read through, they would be read again.
+    fn is_cached(&self) -> bool {
+        self.fio.is_some_and(|args| !args.contains(&"--direct=1"))
+    }
+}
+
+/// A figure of a server for a load.
+struct Sample {
+    server: String,
+    load: &'static str,
+    value: f64,
+}
+
+/// A load that a server failed at, or a server that failed.
+struct Trouble {
+    server: String,
+    what: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.server, self.what)
+    }
+}
+
+pub(super) fn mirror(options: &Options, against: &[String]) -> Done {
+    let bench = Bench { options, source: lay(options)? };
+    let others = against.iter().map(|command| named(command)).collect::<Done<Vec<_>>>()?;
+    let mut names = vec![NATIVE.to_owned()];
+    names.extend(OURS.iter().map(|(name, _)| (*name).to_owned()));
+    names.extend(others.iter().map(|(name, _)| (*name).to_owned()));
+    let (mut samples, mut troubles) = (Vec::new(), Vec::<Trouble>::new());
+    for round in 0..options.rounds() {
+        println!("round {} of {}", round + 1, options.rounds());
+        let mut turns = names.clone();
+        turns.rotate_left(round % names.len());
+        for name in turns {
+            let command = bench.command(&name, &others);
+            if let Err(error) = bench.server(&name, command, &mut samples, &mut troubles) {
+                troubles.push(Trouble { server: name.clone(), what: error });
+            }
+            println!(" {name}");
+        }
+    }
+    bench.report(&names, &samples, &troubles)?;
+    // What others cannot do is told, and no failure of this measurement.
+    let of_ours = troubles.iter().filter(|trouble| others.iter().all(|(other, _)| *other != trouble.server));
+    let of_ours: Vec<String> = of_ours.map(Trouble::to_string).collect();
+    if of_ours.is_empty() { Ok(()) } else { Err(of_ours.join("\n")) }
+}
+
+/// `NAME=COMMAND`.
+fn named(other: &str) -> Done<(&str, &str)> {
+    let wanted =
+        || format!("`{other}` is not NAME=COMMAND, as in 'other=/path/program -f -o source={{source}}'");
+    other
+        .split_once('=')
+        .filter(|(name, command)| !name.contains(['/', ' ']) && !command.is_empty())
+        .ok_or_else(wanted)
+}
+
+/// What is mirrored: a large file, and many small ones.
+fn lay(options: &Options) -> Done<PathBuf> {
+    let source = folder("source")?;
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| format!("cannot write {path}: {error}")
+    };
+    let large = source.join("large");
+    let mut file = std::fs::File::create(&large).map_err(failed(&large))?;
+    let mib: Vec<u8> =
+        (0..1_u32 << 18).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).collect();
+    for _ in 0..large_mib(options) {
+        file.write_all(&mib).map_err(failed(&large))?;
+    }
+    for number in 0..files(options) / FILES {
+        let directory = source.join(format!("tree/d{number}"));
+        std::fs::create_dir_all(&directory).map_err(failed(&directory))?;
+        for file in 0..FILES {
+            let path = directory.join(format!("f{file}"));
+            std::fs::write(&path, "").map_err(failed(&path))?;
+        }
+    }
+    Ok(source)
+}
+
+fn large_mib(options: &Options) -> usize {
+    if options.quick { 64 } else { 512 }
+}
+
+fn files(options: &Options) -> usize {
+    if options.quick { 2000 } else { 50_000 }
+}
+
+struct Bench<'a> {
+    options: &'a Options,
+    source: PathBuf,
+}
+
+impl Bench<'_> {
+    /// How a server is started; `None` for the source itself.
+    fn command(&self, name: &str, others: &[(&str, &str)]) -> Option<Command> {
+        if let Some((_, args)) = OURS.iter().find(|(ours, _)| *ours == name) {
+            let mut command = Command::new(target().join("release/ringfuse"));
+            command.arg("mirror").args(*args).arg(&self.source);
+            return Some(command);
+        }
+        let (_, command) = others.iter().find(|(other, _)| *other == name)?;
+        let command = command.replace("{source}", text(&self.source));
+        let mut words = command.split_whitespace();
+        let mut command = Command::new(words.next()?);
+        command.args(words);
+        Some(command)
+    }
+
+    fn server(
+        &self,
+        name: &str,
+        command: Option<Command>,
+        samples: &mut Vec<Sample>,
+        troubles: &mut Vec<Trouble>,
+    ) -> Done {
+        let served =
+            command.map(|command| Served::start(&name.replace([' ', '/', ','], ""), command)).transpose()?;
+        let root = served.as_ref().map_or(&self.source, |served| &served.dir);
+        for load in &LOADS {
+            match self.measure(load, root, served.as_ref()) {
+                Ok(value) => samples.push(Sample { server: name.to_owned(), load: load.name, value }),
+                Err(error) => {
+                    troubles
+                        .push(Trouble { server: name.to_owned(), what: format!("{}: {error}", load.name) });
+                }
+            }
+            print!(".");
+            let _ = std::io::stdout().flush();
+        }
+        served.map_or(Ok(()), Served::finish)
+    }
+
+    fn measure(&self, load: &Load, root: &Path, served: Option<&Served>) -> Done<f64> {
+        let Some(args) = load.fio else {
+            let tree = root.join("tree");
+            let start = Instant::now();
+            // To tell the size it has to look at each.
+            self.run(Command::new("find").arg(&tree).args(["-size", "+1000000k"]), served)?;
+            return Ok(files(self.options) as f64 / start.elapsed().as_secs_f64());
+        };
+        let mut fio = Command::new("fio");
+        fio.args(["--name=load", "--minimal", "--size"]).arg(format!("{}m", large_mib(self.options)));
+        fio.arg("--filename").arg(root.join("large")).args(args);
+        if !load.is_cached() {
+            fio.args(["--time_based", "--runtime"])
+                .arg(format!("{}ms", (self.options.seconds() * 1e3) as u64));
+        }
+        let out = self.run(&mut fio, served)?;
+        bandwidth(&out).ok_or_else(|| format!("fio printed what it should not: {out}"))
+    }
+
+    /// Runs a program to its end, or, should that not come, ends the connection that it waits for.
+    fn run(&self, command: &mut Command, served: Option<&Served>) -> Done<String> {
+        let program = text(Path::new(command.get_program())).to_owned();
+        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned
+            .map_err(|error| format!("cannot start {program}: {error}; `cargo xtask setup` installs it"))?;
+        // Read beside it: what fails may fail for each file.
+        let mut pipe = child.stderr.take();
+        let errors = std::thread::spawn(move || {
+            let mut said = String::new();
+            let _ = pipe.as_mut().map(|pipe| pipe.read_to_string(&mut said));
+            said.lines().next().unwrap_or_default().to_owned()
+        });
+        let limit = Duration::from_secs_f64(self.options.seconds() + 60.0);
+        let status = within(&mut child, limit);
+        if status.is_none() {
+            let _ = served.map(Served::abort);
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("{program} did not end within {limit:?}"));
+        }
+        let mut out = String::new();
+        let _ = child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut out));
+        let said = errors.join().unwrap_or_default();
+        if status.is_some_and(|status| status.success()) {
+            Ok(out)
+        } else {
+            Err(format!("{program} failed: {said}"))
+        }
+    }
+
+    fn report(&self, names: &[String], samples: &[Sample], troubles: &[Trouble]) -> Done {
+        let out = self.options.out();
+        let of = |server: &str, load: &str| {
+            let values = samples.iter().filter(|sample| sample.server == server && sample.load == load);
+            median(values.map(|sample| sample.value))
+        };
+        let others = &names[1 + OURS.len()..];
+        let mut head = vec!["load".to_owned()];
+        head.extend(names.iter().cloned());
+        head.extend(["unit".to_owned(), "passthrough ÷ native".to_owned()]);
+        head.extend(others.iter().map(|other| format!("mirror ÷ {other}")));
+        let rows: Vec<Vec<String>> = LOADS
+            .iter()
+            .map(|load| {
+                let mut row = vec![load.name.to_owned()];
+                row.extend(names.iter().map(|name| cell(of(name, load.name))));
+                let ours = of(OURS[0].0, load.name);
+                row.push(load.unit.to_owned());
+                row.push(ratio(of(OURS[2].0, load.name), of(NATIVE, load.name)));
+                row.extend(others.iter().map(|other| ratio(ours, of(other, load.name))));
+                row
+            })
+            .collect();
+        let mut report = format!("# The mirror\n\n{}\n", machine::describe(self.options));
+        let _ = write!(
+            report,
+            "`ringfuse mirror` of a directory on tmpfs, each figure the median of the rounds, in which all take their turns; programs \
+             are not bound to CPUs. *Buffered* reads go through a file once, after its pages were dropped, which tmpfs itself \
+             does not do; the *walk* looks at each of {} files that the kernel has not seen yet.\n\n{}",
+            files(self.options),
+            markdown(&head, &rows)
+        );
+        let mut told: Vec<String> = troubles.iter().map(Trouble::to_string).collect();
+        told.dedup();
+        for trouble in told {
+            let _ = write!(report, "\n- {trouble}");
+        }
+        println!("\n{report}");
+        write(&out.join("mirror.md"), &report)?;
+        println!("mirror.md is in {}", out.display());
+        Ok(())
+    }
+}
+
+/// The bandwidth in MiB/s, by fio's terse output, version 3: of what was read and of what was written, one of which is zero.
+fn bandwidth(terse: &str) -> Option<f64> {
+    let fields: Vec<&str> = terse.lines().find(|line| line.starts_with("3;"))?.split(';').collect();
+    let kib = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((kib(6)? + kib(47)?) / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bandwidth_is_read_from_terse_output() {
+        let mut fields = vec!["0"; 130];
+        (fields[0], fields[6]) = ("3", "2048");
+        assert_eq!(bandwidth(&format!("note\n{}\n", fields.join(";"))), Some(2.0));
+        (fields[6], fields[47]) = ("0", "1024");
+        assert_eq!(bandwidth(&fields.join(";")), Some(1.0));
+        assert_eq!(bandwidth("3;fio"), None);
+    }
+
+    #[test]
+    fn others_are_named() {
+        assert_eq!(
+            named("ll=/usr/bin/ll -o source={source}").unwrap(),
+            ("ll", "/usr/bin/ll -o source={source}")
+        );
+        assert!(named("/usr/bin/ll -o source={source}").is_err());
+        assert!(named("ll=").is_err());
+    }
+}
