@@ -24,12 +24,19 @@ const NATIVE: &str = "native";
 /// Files in each of the directories that are walked.
 const FILES: usize = 50;
 
-/// A load: by `fio`, or a walk.
 struct Load {
     name: &'static str,
-    /// `None` for the walk.
-    fio: Option<&'static [&'static str]>,
+    work: Work,
     unit: &'static str,
+}
+
+enum Work {
+    /// `fio` with these arguments, for as long as is asked for.
+    Fio(&'static [&'static str]),
+    /// The large file from its beginning to its end, once: after that it would come from the kernel's cache.
+    Through,
+    /// Each of the small files is looked at, once.
+    Walk,
 }
 
 const LOADS: [Load; 8] = [
@@ -45,18 +52,13 @@ const LOADS: [Load; 8] = [
     ),
     Load::fio("1M reads, direct", &["--rw=read", "--bs=1m", "--direct=1", "--ioengine=psync"]),
     Load::fio("1M writes, direct", &["--rw=write", "--bs=1m", "--direct=1", "--ioengine=psync"]),
-    Load::fio("1M reads, buffered", &["--rw=read", "--bs=1m", "--ioengine=psync"]),
-    Load { name: "walk", fio: None, unit: "files/s" },
+    Load { name: "reads, buffered", work: Work::Through, unit: "MiB/s" },
+    Load { name: "walk", work: Work::Walk, unit: "files/s" },
 ];
 
 impl Load {
     const fn fio(name: &'static str, args: &'static [&'static str]) -> Self {
-        Self { name, fio: Some(args), unit: "MiB/s" }
-    }
-
-    /// The cached pages of a file are dropped before it is read; once it has been read through, they would be read again.
-    fn is_cached(&self) -> bool {
-        self.fio.is_some_and(|args| !args.contains(&"--direct=1"))
+        Self { name, work: Work::Fio(args), unit: "MiB/s" }
     }
 }
 
@@ -194,22 +196,29 @@ impl Bench<'_> {
     }
 
     fn measure(&self, load: &Load, root: &Path, served: Option<&Served>) -> Done<f64> {
-        let Some(args) = load.fio else {
-            let tree = root.join("tree");
-            let start = Instant::now();
-            // To tell the size it has to look at each.
-            self.run(Command::new("find").arg(&tree).args(["-size", "+1000000k"]), served)?;
-            return Ok(files(self.options) as f64 / start.elapsed().as_secs_f64());
-        };
-        let mut fio = Command::new("fio");
-        fio.args(["--name=load", "--minimal", "--size"]).arg(format!("{}m", large_mib(self.options)));
-        fio.arg("--filename").arg(root.join("large")).args(args);
-        if !load.is_cached() {
-            fio.args(["--time_based", "--runtime"])
-                .arg(format!("{}ms", (self.options.seconds() * 1e3) as u64));
+        let large = root.join("large");
+        let start = Instant::now();
+        let rate = |amount: usize| amount as f64 / start.elapsed().as_secs_f64();
+        match load.work {
+            Work::Fio(args) => {
+                let mut fio = Command::new("fio");
+                fio.args(["--name=load", "--minimal", "--size"]).arg(format!("{}m", large_mib(self.options)));
+                fio.args(["--time_based", "--runtime"])
+                    .arg(format!("{}ms", (self.options.seconds() * 1e3) as u64));
+                let out = self.run(fio.arg("--filename").arg(large).args(args), served)?;
+                bandwidth(&out).ok_or_else(|| format!("fio printed what it should not: {out}"))
+            }
+            Work::Through => {
+                let from = format!("if={}", large.display());
+                self.run(Command::new("dd").args([&from, "of=/dev/null", "bs=1M"]), served)?;
+                Ok(rate(large_mib(self.options)))
+            }
+            Work::Walk => {
+                // To tell the size it has to look at each.
+                self.run(Command::new("find").arg(root.join("tree")).args(["-size", "+1000000k"]), served)?;
+                Ok(rate(files(self.options)))
+            }
         }
-        let out = self.run(&mut fio, served)?;
-        bandwidth(&out).ok_or_else(|| format!("fio printed what it should not: {out}"))
     }
 
     /// Runs a program to its end, or, should that not come, ends the connection that it waits for.
@@ -270,8 +279,9 @@ impl Bench<'_> {
         let _ = write!(
             report,
             "`ringfuse mirror` of a directory on tmpfs, each figure the median of the rounds, in which all take their turns; programs \
-             are not bound to CPUs. *Buffered* reads go through a file once, after its pages were dropped, which tmpfs itself \
-             does not do; the *walk* looks at each of {} files that the kernel has not seen yet.\n\n{}",
+             are not bound to CPUs. *Buffered* reads are those of dd, which goes through a file of \
+             {} MiB once; the *walk* looks at each of {} files that the kernel has not seen yet.\n\n{}",
+            large_mib(self.options),
             files(self.options),
             markdown(&head, &rows)
         );
