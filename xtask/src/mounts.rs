@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use crate::run::Done;
+
 /// The kernel's number of what is mounted on a directory, by the mount table: the directory is not touched.
 pub(crate) fn connection(dir: &Path) -> Option<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -13,6 +15,13 @@ pub(crate) fn connection(dir: &Path) -> Option<String> {
         let at = fields.nth(1)?;
         (Path::new(at) == dir).then(|| device.split(':').nth(1).map(str::to_owned))?
     })
+}
+
+/// Ends a connection: whoever waits for an answer gets an error.
+pub(crate) fn abort(connection: Option<&str>) -> Done {
+    let number = connection.ok_or("the mount is not in the mount table")?;
+    let path = format!("/sys/fs/fuse/connections/{number}/abort");
+    fs::write(&path, "1").map_err(|error| format!("cannot write {path}: {error}"))
 }
 
 /// Unmounts, in this namespace, the filesystems that somebody had mounted when it was made: it has a copy of each mount,

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
 use crate::machine;
 
 /// What a task ends with: nothing, or what to tell the person who ran it.
@@ -96,4 +99,16 @@ fn mounts() -> Done {
         .args(["--mount", "--propagation", "private", "sh", "-c", script, "mounts"])
         .arg(folder)
         .arg(program))
+}
+
+/// Lets a signal end this program, the first process of a namespace: those without a handler do not reach it.
+pub(crate) fn end_on_signals() -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            eprintln!("\nxtask: interrupted; what was mounted and started goes");
+            std::process::exit(128 + signal);
+        }
+    });
+    Ok(())
 }

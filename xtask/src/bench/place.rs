@@ -7,11 +7,8 @@ use std::process::{Child, Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-
 use crate::mounts::leave_mounts_of_others;
-use crate::run::{Done, run};
+use crate::run::{Done, end_on_signals, run};
 
 /// A folder that exists everywhere. A tmpfs is mounted there, in this run's namespace only.
 const ROOT: &str = "/run";
@@ -46,15 +43,7 @@ pub(super) fn settle() -> Done {
     if std::process::id() != 1 {
         return Err("--inside is for the program itself".to_owned());
     }
-    // Signals without a handler do not reach the first process.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|error| format!("cannot listen for signals: {error}"))?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            eprintln!("\nxtask: interrupted; what was mounted and started goes");
-            std::process::exit(128 + signal);
-        }
-    });
+    end_on_signals().map_err(|error| format!("cannot listen for signals: {error}"))?;
     leave_mounts_of_others().map_err(|error| format!("cannot unmount what others have mounted: {error}"))?;
     run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "bench", ROOT]))
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::place::{folder, within, within_unless};
 use super::{built, samples};
-use crate::mounts::connection;
+use crate::mounts::{abort, connection};
 use crate::run::{Done, run, show, target};
 
 /// How long a server may take to come up, or to go.
@@ -208,9 +208,7 @@ impl Served {
 
     /// Ends the connection: whoever waits for an answer gets an error.
     pub(super) fn abort(&self) -> Done {
-        let number = connection(&self.dir).ok_or("the mount is not in the mount table")?;
-        let path = format!("/sys/fs/fuse/connections/{number}/abort");
-        fs::write(&path, "1").map_err(|error| format!("cannot write {path}: {error}"))
+        abort(connection(&self.dir).as_deref())
     }
 
     /// Unmounts, and waits for its end.

@@ -6,11 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait, waitpid};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::mounts::leave_mounts_of_others;
-use crate::run::Done;
+use crate::run::{Done, end_on_signals};
 
 /// Replaces this program by itself in namespaces of its own. It returns what went wrong.
 pub(super) fn enter() -> String {
@@ -47,14 +45,7 @@ pub(super) fn settle() -> Done {
 
 fn be_the_first() -> std::io::Result<i32> {
     leave_mounts_of_others()?;
-    // Signals without a handler do not reach the first process.
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            eprintln!("\nxtask: interrupted; what was mounted and started goes");
-            std::process::exit(128 + signal);
-        }
-    });
+    end_on_signals()?;
     let second = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).spawn()?.id();
     loop {
         if let Some((pid, status)) = wait(WaitOptions::empty())?

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::runner::within;
-use crate::mounts::connection;
+use crate::mounts::{abort, connection};
 use crate::run::{Done, show};
 
 /// How long a server may take to come up, to go, or to answer.
@@ -96,9 +96,7 @@ impl Server {
 
     /// Ends the connection: whoever waits for an answer gets an error.
     pub(super) fn abort(&self) -> Done {
-        let number = self.connection.as_ref().ok_or("the mount is not in the mount table")?;
-        let path = format!("/sys/fs/fuse/connections/{number}/abort");
-        fs::write(&path, "1").map_err(|error| format!("cannot write {path}: {error}"))
+        abort(self.connection.as_deref())
     }
 
     /// Unmounts, and waits for its end, which must be a good one.
