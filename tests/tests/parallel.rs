@@ -96,7 +96,7 @@ fn a_busy_program_does_not_starve_the_worker_of_its_cpu() {
     }
 }
 
-/// On how many CPUs each worker of this program may run.
+/// On how many CPUs each worker of a program may run.
 fn room_of_workers(process: u32) -> Vec<usize> {
     let mut room = Vec::new();
     let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
@@ -126,20 +126,15 @@ fn streams_are_served_where_there_is_room_and_the_rest_at_home() {
         let path = path.to_owned();
         thread::spawn(move || {
             small(&path);
-            assert!(
-                room_of_workers(process::id()).iter().all(|room| *room == 1),
-                "{:?}",
-                room_of_workers(process::id())
-            );
+            let room = room_of_workers(process::id());
+            assert!(room.iter().all(|room| *room == 1), "{room:?}");
             let mut file = File::options().write(true).open(path.join("n1")).unwrap();
             (0..40).for_each(|_| file.write_all(&vec![0; 1 << 20]).unwrap());
-            assert!(room_of_workers(process::id()).contains(&all), "{:?}", room_of_workers(process::id()));
+            let room = room_of_workers(process::id());
+            assert!(room.contains(&all), "{room:?}");
             small(&path);
-            assert!(
-                room_of_workers(process::id()).iter().all(|room| *room == 1),
-                "{:?}",
-                room_of_workers(process::id())
-            );
+            let room = room_of_workers(process::id());
+            assert!(room.iter().all(|room| *room == 1), "{room:?}");
         })
         .join()
         .unwrap();
@@ -173,6 +168,15 @@ fn a_program_with_several_requests_under_way_has_its_cpu_to_itself() {
         assert!(fio.wait().unwrap().success());
         seen
     };
+    // A worker is bound soon after its start, not before: all are to have started.
+    for cpu in 0..all {
+        let path = program.path().to_owned();
+        let ask = move || {
+            stay_on(cpu);
+            assert!(!path.join("none").exists());
+        };
+        thread::spawn(ask).join().unwrap();
+    }
     assert!(!reads(1) || all == 1, "one that waits for each request is served at home");
     assert!(reads(8));
     program.finish();
