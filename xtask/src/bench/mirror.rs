@@ -1,14 +1,14 @@
 //! `ringfuse mirror` beside its own source, and beside other programs that pass a directory on.
 
 use std::fmt::{self, Write as _};
-use std::io::{Read, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::numbers::{cell, markdown, median, ratio};
-use super::place::{folder, within};
-use super::server::Served;
+use super::place::folder;
+use super::server::{Served, finish};
 use super::table::text;
 use super::{Options, machine, write};
 use crate::run::{Done, target};
@@ -82,8 +82,8 @@ impl fmt::Display for Trouble {
 }
 
 pub(super) fn mirror(options: &Options, against: &[String]) -> Done {
+    let others = chosen(against)?;
     let bench = Bench { options, source: lay(options)? };
-    let others = against.iter().map(|command| named(command)).collect::<Done<Vec<_>>>()?;
     let mut names = vec![NATIVE.to_owned()];
     names.extend(OURS.iter().map(|(name, _)| (*name).to_owned()));
     names.extend(others.iter().map(|(name, _)| (*name).to_owned()));
@@ -105,6 +105,11 @@ pub(super) fn mirror(options: &Options, against: &[String]) -> Done {
     let of_ours = troubles.iter().filter(|trouble| others.iter().all(|(other, _)| *other != trouble.server));
     let of_ours: Vec<String> = of_ours.map(Trouble::to_string).collect();
     if of_ours.is_empty() { Ok(()) } else { Err(of_ours.join("\n")) }
+}
+
+/// What the mirror is compared with: names and commands.
+pub(super) fn chosen(against: &[String]) -> Done<Vec<(&str, &str)>> {
+    against.iter().map(|other| named(other)).collect()
 }
 
 /// `NAME=COMMAND`.
@@ -225,35 +230,12 @@ impl Bench<'_> {
         }
     }
 
-    /// Runs a program to its end, or, should that not come, ends the connection that it waits for.
     fn run(&self, command: &mut Command, served: Option<&Served>) -> Done<String> {
         let program = text(Path::new(command.get_program())).to_owned();
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-        let mut child = spawned
-            .map_err(|error| format!("cannot start {program}: {error}; `cargo xtask setup` installs it"))?;
-        // Read beside it: what fails may fail for each file.
-        let mut pipe = child.stderr.take();
-        let errors = std::thread::spawn(move || {
-            let mut said = String::new();
-            let _ = pipe.as_mut().map(|pipe| pipe.read_to_string(&mut said));
-            said.lines().next().unwrap_or_default().to_owned()
-        });
         let limit = Duration::from_secs_f64(self.options.seconds() + 60.0);
-        let status = within(&mut child, limit);
-        if status.is_none() {
-            let _ = served.map(Served::abort);
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("{program} did not end within {limit:?}"));
-        }
-        let mut out = String::new();
-        let _ = child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut out));
-        let said = errors.join().unwrap_or_default();
-        if status.is_some_and(|status| status.success()) {
-            Ok(out)
-        } else {
-            Err(format!("{program} failed: {said}"))
-        }
+        // What fails may fail for each file.
+        finish(command, &program, limit, served)
+            .map_err(|error| error.lines().next().unwrap_or_default().to_owned())
     }
 
     fn report(&self, names: &[String], samples: &[Sample], troubles: &[Trouble]) -> Done {

@@ -123,6 +123,9 @@ pub(crate) fn bench(options: &Options) -> Done {
     }
     loads::chosen(&options.load)?;
     server::chosen(&options.only)?;
+    if let Some(What::Mirror { against }) = &options.what {
+        mirror::chosen(against)?;
+    }
     setup::require_root("it mounts filesystems, and reads the counters of the servers")?;
     if !options.inside {
         setup::enable()?;

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::place::{folder, within, within_unless};
@@ -115,12 +116,28 @@ pub(super) fn list() {
 /// What the program `load` printed.
 pub(super) type Numbers = HashMap<String, f64>;
 
-/// Runs `load`. Where it does not end in time, the connection of the server is aborted, which frees it.
+/// Runs `load`.
 pub(super) fn load(args: &[&str], limit: Duration, served: Option<&Served>) -> Done<Numbers> {
     let mut command = Command::new(target().join("release/load"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let shown = format!("load {}", args.join(" "));
-    let mut child = command.spawn().map_err(|error| format!("cannot start `{shown}`: {error}"))?;
+    let out = finish(command.args(args), &format!("load {}", args.join(" ")), limit, served)?;
+    let number = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    Ok(out.lines().filter_map(number).collect())
+}
+
+/// Runs a program, called as is `shown`, to its end, and returns what it printed. Where it does not end in time, the
+/// connection of the server is aborted, which frees it.
+pub(super) fn finish(
+    command: &mut Command,
+    shown: &str,
+    limit: Duration,
+    served: Option<&Served>,
+) -> Done<String> {
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| format!("cannot start `{shown}`: {error}"))?;
+    let (out, err) = (read_beside(child.stdout.take()), read_beside(child.stderr.take()));
     let Some(status) = within(&mut child, limit) else {
         let aborted = served.map_or(Ok(()), Served::abort);
         let _ = child.kill();
@@ -128,18 +145,17 @@ pub(super) fn load(args: &[&str], limit: Duration, served: Option<&Served>) -> D
         let then = aborted.map_or_else(|error| error, |()| "its connection was aborted".to_owned());
         return Err(format!("`{shown}` did not end within {limit:?}; {then}"));
     };
-    let (mut out, mut err) = (String::new(), String::new());
-    // Little enough to have waited in the pipes.
-    let _ = child.stdout.take().map(|mut pipe| pipe.read_to_string(&mut out));
-    let _ = child.stderr.take().map(|mut pipe| pipe.read_to_string(&mut err));
-    if !status.success() {
-        return Err(format!("`{shown}` failed: {}", err.trim()));
-    }
-    let number = |line: &str| {
-        let (name, value) = line.rsplit_once(' ')?;
-        Some((name.to_owned(), value.parse().ok()?))
-    };
-    Ok(out.lines().filter_map(number).collect())
+    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
+    if status.success() { Ok(out) } else { Err(format!("`{shown}` failed: {}", err.trim())) }
+}
+
+/// Reads all that comes through a pipe, in a thread of its own: it may be more than a pipe holds.
+fn read_beside(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = String::new();
+        let _ = pipe.map(|mut pipe| pipe.read_to_string(&mut text));
+        text
+    })
 }
 
 /// A server that serves a mount. Both go when this is dropped, whatever state they are in.
