@@ -1,20 +1,34 @@
 //! Where a worker of the ring runs: on the CPU whose queue it serves, or wherever there is room.
+//!
+//! Both sides of a round trip are fastest on one CPU, as long as the one waits for the other. Who has several requests under
+//! way goes on while they are served, and needs a CPU for that which is not its worker's. Of requests that carry much one
+//! cannot tell: a program that reads ahead goes on, one that reads directly waits, and both send one request after the
+//! other. So the worker runs at large for a few of those, and stays there if the data moved faster.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// A request that carries so many bytes takes longer than its program's way to another CPU and back. Readahead comes in
-/// such pieces, and so do collected writes.
+/// Requests that carry so many bytes are worth a trial. Readahead comes in such pieces, and so do collected writes.
 const BULK: usize = 64 << 10;
 
-/// After so many requests in a row of threads that do not wait for each, more of them are expected.
+/// After so many requests in a row of threads that may not wait for each, more of them are expected.
 const TO_LEAVE: u32 = 16;
+
+/// So many of them that came together with others of their thread leave no doubt.
+const SURE: u32 = 4;
 
 /// After so many in a row of others. More, as a worker that has a CPU of its own is often done with a request before the
 /// next of several comes.
 const TO_RETURN: u32 = 256;
+
+/// After so many requests at large that carry much, it is found out anew whether that helps.
+const TRUSTED: u32 = 4096;
+
+/// A trial that failed is repeated after so many times [`TO_LEAVE`] requests, and twice as many each time it fails again.
+const PAUSE: std::ops::RangeInclusive<u32> = 16..=1024;
 
 /// What tells of a request whether its thread waits for it.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +41,7 @@ pub(crate) struct Sign {
     pub(crate) thread: u32,
 }
 
-/// The CPU that a worker is bound to as long as threads wait for each of their requests, as both sides of a round trip are
-/// fastest on one. Who reads ahead, writes behind or has several requests under way goes on while they are served: these
-/// should have a CPU of their own, and the scheduler finds one.
+/// The CPU that a worker is bound to as long as threads wait for each of their requests.
 #[derive(Debug)]
 pub(crate) struct Home {
     cpu: CpuSet,
@@ -38,8 +50,104 @@ pub(crate) struct Home {
     away: Cell<bool>,
     /// Requests in a row that were not of the kind that it is set up for.
     misfits: Cell<u32>,
+    /// Those of them whose thread had several under way.
+    several: Cell<u32>,
     /// Whose the last request was.
     thread: Cell<u32>,
+    trial: Trial,
+}
+
+/// Whether data moves faster while the worker is away.
+#[derive(Debug)]
+struct Trial {
+    pace: Pace,
+    /// How long a KiB took at home, while it is found out how long it takes elsewhere.
+    at_home: Cell<Option<u64>>,
+    /// Requests until it is tried again, in units of `TO_LEAVE` at home, one by one elsewhere.
+    left: Cell<u32>,
+    pause: Cell<u32>,
+}
+
+/// How long a KiB takes, by the last few requests.
+#[derive(Debug)]
+struct Pace {
+    last: Cell<Option<Instant>>,
+    /// In ns, one a request.
+    each: RefCell<Vec<u64>>,
+}
+
+impl Pace {
+    /// The requests that are looked at. The first few after a change are not, nor are the slowest: something else may have
+    /// held them up, or the program paused.
+    const SAMPLES: usize = TO_LEAVE as usize - Self::SETTLING;
+    const SETTLING: usize = 4;
+    const SLOWEST: usize = 3;
+
+    fn new() -> Self {
+        Self { last: Cell::new(None), each: RefCell::new(Vec::with_capacity(TO_LEAVE as usize)) }
+    }
+
+    fn restart(&self) {
+        self.last.set(None);
+        self.each.borrow_mut().clear();
+    }
+
+    /// A request was served; returns what a KiB took, once there have been enough.
+    fn served(&self, bytes: usize, now: Instant) -> Option<u64> {
+        let took = self.last.replace(Some(now)).map_or(Duration::ZERO, |last| now - last);
+        let mut each = self.each.borrow_mut();
+        each.push(took.as_nanos() as u64 * 1024 / bytes.max(1) as u64);
+        if each.len() < TO_LEAVE as usize {
+            return None;
+        }
+        let samples = &mut each[Self::SETTLING..];
+        samples.sort_unstable();
+        let pace = samples[..Self::SAMPLES - Self::SLOWEST].iter().sum();
+        each.clear();
+        self.last.set(None);
+        Some(pace)
+    }
+}
+
+impl Trial {
+    fn new() -> Self {
+        let pause = Cell::new(*PAUSE.start());
+        Self { pace: Pace::new(), at_home: Cell::new(None), left: Cell::new(0), pause }
+    }
+
+    /// There is another reason to be where the worker will be, and no trial for so many requests.
+    fn end(&self, left: u32) {
+        self.at_home.set(None);
+        self.left.set(left);
+    }
+
+    /// Much was carried, at home; returns whether to leave for a trial.
+    fn at_home(&self, bytes: usize, now: Instant) -> bool {
+        let Some(pace) = self.pace.served(bytes, now) else { return false };
+        let left = self.left.get();
+        if left > 0 {
+            self.left.set(left - 1);
+            return false;
+        }
+        self.at_home.set(Some(pace));
+        true
+    }
+
+    /// Much was carried, elsewhere; returns whether to go home.
+    fn away(&self, bytes: usize, now: Instant) -> bool {
+        let Some(at_home) = self.at_home.get() else {
+            let left = self.left.get();
+            self.left.set(left.saturating_sub(1));
+            return left == 0;
+        };
+        let Some(pace) = self.pace.served(bytes, now) else { return false };
+        self.at_home.set(None);
+        let helps = pace + pace / 8 < at_home;
+        let pause = self.pause.get();
+        self.left.set(if helps { TRUSTED } else { pause });
+        self.pause.set(if helps { *PAUSE.start() } else { (pause * 2).min(*PAUSE.end()) });
+        !helps
+    }
 }
 
 impl Home {
@@ -54,7 +162,9 @@ impl Home {
             anywhere,
             away: Cell::new(false),
             misfits: Cell::new(0),
+            several: Cell::new(0),
             thread: Cell::new(0),
+            trial: Trial::new(),
         }))
     }
 
@@ -64,24 +174,46 @@ impl Home {
     }
 
     /// A request was served.
-    pub(crate) fn served(&self, Sign { bytes, together, thread }: Sign) {
+    pub(crate) fn served(&self, sign: Sign) {
+        self.served_at(sign, Instant::now);
+    }
+
+    fn served_at(&self, Sign { bytes, together, thread }: Sign, now: impl FnOnce() -> Instant) {
         let away = self.away.get();
-        let several = together > 1 && self.thread.get() == thread;
+        let several = together > 1 && self.thread.replace(thread) == thread;
         self.thread.set(thread);
-        if (several || bytes >= BULK) == away {
-            self.misfits.set(0);
+        let bulk = bytes >= BULK;
+        if (several || bulk) == away {
+            if self.misfits.replace(0) > 0 && !away {
+                self.several.set(0);
+                self.trial.pace.restart();
+            }
+            if bulk && !several && self.trial.away(bytes, now()) {
+                self.go(false);
+            }
             return;
         }
         let misfits = self.misfits.get() + 1;
         self.misfits.set(misfits);
-        if misfits >= if away { TO_RETURN } else { TO_LEAVE } {
-            self.go(!away);
+        self.several.set(self.several.get() + u32::from(several));
+        if away {
+            if misfits >= TO_RETURN {
+                self.trial.end(0);
+                self.go(false);
+            }
+        } else if misfits >= TO_LEAVE && self.several.get() >= SURE {
+            self.trial.end(TRUSTED);
+            self.go(true);
+        } else if bulk && self.trial.at_home(bytes, now()) {
+            self.go(true);
         }
     }
 
     fn go(&self, away: bool) {
         self.misfits.set(0);
+        self.several.set(0);
         self.away.set(away);
+        self.trial.pace.restart();
         if let Err(error) = sched_setaffinity(None, if away { &self.anywhere } else { &self.cpu }) {
             tracing::debug!(%error, away, "cannot say where a worker runs");
         }
@@ -98,37 +230,92 @@ mod tests {
         sched_getaffinity(None).unwrap()
     }
 
-    #[test]
-    fn a_worker_leaves_for_programs_that_go_on_and_comes_home_for_one_that_waits() {
-        // On a thread of its own, whose binding ends with it.
+    /// Runs a test on a thread of its own, whose binding ends with it: with a home, where the thread was allowed before,
+    /// and where it is bound to.
+    fn at_home(test: impl FnOnce(&Home, CpuSet, CpuSet) + Send + 'static) {
         let test = || {
             let anywhere = allowed();
             let cpu = (0..CpuSet::MAX_CPU).find(|&cpu| anywhere.is_set(cpu)).unwrap();
             let home = Home::on(cpu).unwrap();
             let bound = allowed();
             assert_eq!((bound.count(), bound.is_set(cpu)), (1, true));
+            test(&home, anywhere, bound);
+        };
+        thread::spawn(test).join().unwrap();
+    }
+
+    const WAITS: Sign = Sign { bytes: BULK - 1, together: 1, thread: 1 };
+
+    #[test]
+    fn a_worker_leaves_for_programs_that_go_on_and_comes_home_for_one_that_waits() {
+        at_home(|home, anywhere, bound| {
             let serve = |count, sign| (0..count).for_each(|_| home.served(sign));
-            let waits = Sign { bytes: BULK - 1, together: 1, thread: 1 };
-            for goes_on in [Sign { bytes: BULK, ..waits }, Sign { together: 2, ..waits }] {
-                serve(1000, waits);
+            let goes_on = Sign { together: 2, ..WAITS };
+            for _ in 0..2 {
+                serve(1000, WAITS);
                 serve(TO_LEAVE - 1, goes_on);
-                serve(1, waits);
+                serve(1, WAITS);
                 serve(TO_LEAVE - 1, goes_on);
                 assert_eq!(allowed(), bound, "a few do not make a stream");
                 serve(1, goes_on);
                 assert_eq!(allowed(), anywhere);
-                serve(TO_RETURN - 1, waits);
+                serve(TO_RETURN - 1, WAITS);
                 serve(1, goes_on);
-                serve(TO_RETURN - 1, waits);
+                serve(TO_RETURN - 1, WAITS);
                 assert_eq!(allowed(), anywhere);
-                serve(1, waits);
+                serve(1, WAITS);
                 assert_eq!(allowed(), bound);
             }
             for thread in 0..1000 {
-                home.served(Sign { together: 16, thread: thread % 16, ..waits });
+                home.served(Sign { together: 16, thread: thread % 16, ..WAITS });
             }
             assert_eq!(allowed(), bound, "each of the threads waits");
-        };
-        thread::spawn(test).join().unwrap();
+            // Readahead, of which some comes in pairs.
+            let piece = Sign { bytes: BULK, ..WAITS };
+            for _ in 0..TO_LEAVE / 4 {
+                serve(3, piece);
+                serve(1, Sign { together: 2, ..piece });
+            }
+            assert_eq!(allowed(), anywhere);
+        });
+    }
+
+    /// Serves requests that carry much, each of which takes that many µs at home and elsewhere; tells how many were served
+    /// elsewhere. One in ten is held up.
+    fn carry(home: &Home, count: u32, (at_home, away): (u64, u64)) -> u32 {
+        let mut now = Instant::now();
+        let mut served_away = 0;
+        for number in 0..count {
+            served_away += u32::from(home.away.get());
+            let took = if home.away.get() { away } else { at_home };
+            now += Duration::from_micros(if number % 10 == 9 { 5_000 } else { took });
+            home.served_at(Sign { bytes: 1 << 20, ..WAITS }, || now);
+        }
+        served_away
+    }
+
+    #[test]
+    fn a_worker_stays_away_where_data_moves_faster() {
+        at_home(|home, anywhere, bound| {
+            assert!(carry(home, 20_000, (200, 100)) > 19_500);
+            carry(home, 100, (200, 100));
+            assert_eq!(allowed(), anywhere);
+            // Not faster any more, which is found out in time.
+            assert!(carry(home, 40_000, (100, 95)) < TRUSTED + 1000);
+            (0..TO_RETURN).for_each(|_| home.served(WAITS));
+            assert_eq!(allowed(), bound);
+        });
+    }
+
+    #[test]
+    fn a_worker_stays_at_home_where_it_is_as_fast_and_tries_ever_more_rarely() {
+        at_home(|home, _, bound| {
+            let tried = carry(home, 1000, (100, 95));
+            assert!((TO_LEAVE..=3 * TO_LEAVE).contains(&tried), "{tried}");
+            let tried = carry(home, 100_000, (100, 150));
+            assert!(tried <= 12 * TO_LEAVE, "{tried}");
+            carry(home, TO_LEAVE, (100, 150));
+            assert_eq!(allowed(), bound);
+        });
     }
 }
