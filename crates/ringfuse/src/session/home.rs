@@ -24,8 +24,9 @@ const SURE: u32 = 4;
 /// next of several comes.
 const TO_RETURN: u32 = 256;
 
-/// After so many requests at large that carry much, it is found out anew whether that helps.
-const TRUSTED: u32 = 4096;
+/// After so many requests at large that carry much, it is found out anew whether that helps: at first, as what is new may be
+/// slow for another reason, and at most, after it always did.
+const TRUSTED: std::ops::RangeInclusive<u32> = 64..=4096;
 
 /// A trial that failed is repeated after so many times [`TO_LEAVE`] requests, and twice as many each time it fails again.
 const PAUSE: std::ops::RangeInclusive<u32> = 16..=1024;
@@ -66,6 +67,7 @@ struct Trial {
     /// Requests until it is tried again, in units of `TO_LEAVE` at home, one by one elsewhere.
     left: Cell<u32>,
     pause: Cell<u32>,
+    trusted: Cell<u32>,
 }
 
 /// How long a KiB takes, by the last few requests.
@@ -111,8 +113,13 @@ impl Pace {
 
 impl Trial {
     fn new() -> Self {
-        let pause = Cell::new(*PAUSE.start());
-        Self { pace: Pace::new(), at_home: Cell::new(None), left: Cell::new(0), pause }
+        Self {
+            pace: Pace::new(),
+            at_home: Cell::new(None),
+            left: Cell::new(0),
+            pause: Cell::new(*PAUSE.start()),
+            trusted: Cell::new(*TRUSTED.start()),
+        }
     }
 
     /// There is another reason to be where the worker will be, and no trial for so many requests.
@@ -143,9 +150,17 @@ impl Trial {
         let Some(pace) = self.pace.served(bytes, now) else { return false };
         self.at_home.set(None);
         let helps = pace + pace / 8 < at_home;
-        let pause = self.pause.get();
-        self.left.set(if helps { TRUSTED } else { pause });
-        self.pause.set(if helps { *PAUSE.start() } else { (pause * 2).min(*PAUSE.end()) });
+        if helps {
+            let trusted = self.trusted.get();
+            self.left.set(trusted);
+            self.trusted.set((trusted * 2).min(*TRUSTED.end()));
+            self.pause.set(*PAUSE.start());
+        } else {
+            let pause = self.pause.get();
+            self.left.set(pause);
+            self.pause.set((pause * 2).min(*PAUSE.end()));
+            self.trusted.set(*TRUSTED.start());
+        }
         !helps
     }
 }
@@ -202,7 +217,7 @@ impl Home {
                 self.go(false);
             }
         } else if misfits >= TO_LEAVE && self.several.get() >= SURE {
-            self.trial.end(TRUSTED);
+            self.trial.end(*TRUSTED.end());
             self.go(true);
         } else if bulk && self.trial.at_home(bytes, now()) {
             self.go(true);
@@ -297,11 +312,11 @@ mod tests {
     #[test]
     fn a_worker_stays_away_where_data_moves_faster() {
         at_home(|home, anywhere, bound| {
-            assert!(carry(home, 20_000, (200, 100)) > 19_500);
+            assert!(carry(home, 20_000, (200, 100)) > 19_000);
             carry(home, 100, (200, 100));
             assert_eq!(allowed(), anywhere);
             // Not faster any more, which is found out in time.
-            assert!(carry(home, 40_000, (100, 95)) < TRUSTED + 1000);
+            assert!(carry(home, 40_000, (100, 95)) < TRUSTED.end() + 1000);
             (0..TO_RETURN).for_each(|_| home.served(WAITS));
             assert_eq!(allowed(), bound);
         });
