@@ -13,7 +13,7 @@ use crate::fs::Filesystem;
 use crate::session::crew::Crew;
 use crate::session::ending::{Ending, unanswered};
 use crate::session::entries::Entries;
-use crate::session::executor::Executor;
+use crate::session::executor::{Executor, UNSEEN};
 use crate::session::pages::KEPT;
 use crate::session::placement::Placement;
 
@@ -50,8 +50,8 @@ where
             return Ok(());
         }
         // The replies first, in a call of their own: their programs run on while this thread goes to sleep.
-        if !alarm && let Some(after) = executor.unseen() {
-            ring.set_alarm(after)?;
+        if executor.unseen() && !alarm {
+            ring.set_alarm(UNSEEN)?;
             alarm = true;
         }
         placement.submit(ring.staged(), crew.watch(me), || crew.nudge(), || ring.submit())?;
@@ -82,7 +82,7 @@ where
         }
         if drained.alarm {
             alarm = false;
-            executor.look();
+            executor.flush();
         }
         if drained.ready(RUNTIME) || executor.timeout() == Some(Duration::ZERO) {
             executor.poll();
