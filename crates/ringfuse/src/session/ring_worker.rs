@@ -61,10 +61,16 @@ where
             // What the commits brought back, before more can come.
             let drained = ring.drain(&mut completed)?;
             entries.submitted(&completed);
+            // Whoever polls the driver must ready it for the wait again, or wake-ups by other threads would go unheard.
             if drained.ready(RUNTIME) {
                 executor.poll();
+                more |= executor.prepare_wait();
             }
-            more |= !completed.is_empty();
+            if drained.alarm {
+                alarm = false;
+                more |= executor.flush();
+            }
+            more |= !completed.is_empty() | tasks.any_woken();
         }
         if !more {
             crew.set_idle(me, true);
