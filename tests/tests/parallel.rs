@@ -114,7 +114,7 @@ fn room_of_workers(process: u32) -> Vec<usize> {
 }
 
 #[test]
-fn streams_are_served_where_there_is_room_and_the_rest_at_home() {
+fn streams_are_tried_where_there_is_room_and_the_rest_is_served_at_home() {
     let all = thread::available_parallelism().unwrap().get();
     let _alone = alone();
     let mounted = mount(Probe::default(), Setup::RING);
@@ -129,9 +129,12 @@ fn streams_are_served_where_there_is_room_and_the_rest_at_home() {
             let room = room_of_workers(process::id());
             assert!(room.iter().all(|room| *room == 1), "{room:?}");
             let mut file = File::options().write(true).open(path.join("n1")).unwrap();
-            (0..40).for_each(|_| file.write_all(&vec![0; 1 << 20]).unwrap());
-            let room = room_of_workers(process::id());
-            assert!(room.contains(&all), "{room:?}");
+            // The program waits for each, so that the worker may come back before the last.
+            let tried = (0..40).filter(|_| {
+                file.write_all(&vec![0; 1 << 20]).unwrap();
+                room_of_workers(process::id()).contains(&all)
+            });
+            assert!(tried.count() > 0, "it is not tried whether streams are faster elsewhere");
             small(&path);
             let room = room_of_workers(process::id());
             assert!(room.iter().all(|room| *room == 1), "{room:?}");
