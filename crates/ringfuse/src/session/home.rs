@@ -106,7 +106,6 @@ impl Pace {
         samples.sort_unstable();
         let pace = samples[..Self::SAMPLES - Self::SLOWEST].iter().sum();
         each.clear();
-        self.last.set(None);
         Some(pace)
     }
 }
@@ -195,8 +194,8 @@ impl Home {
 
     fn served_at(&self, Sign { bytes, together, thread }: Sign, now: impl FnOnce() -> Instant) {
         let away = self.away.get();
-        let several = together > 1 && self.thread.replace(thread) == thread;
-        self.thread.set(thread);
+        let same = self.thread.replace(thread) == thread;
+        let several = same && together > 1;
         let bulk = bytes >= BULK;
         if (several || bulk) == away {
             if self.misfits.replace(0) > 0 && !away {

@@ -16,6 +16,7 @@ use crate::session::entries::Entries;
 use crate::session::executor::{Executor, UNSEEN};
 use crate::session::pages::KEPT;
 use crate::session::placement::Placement;
+use crate::transport::ring::Drained;
 
 /// The runtime's place among the ring's watched descriptors.
 const RUNTIME: usize = 0;
@@ -57,20 +58,12 @@ where
         placement.submit(ring.staged(), crew.watch(me), || crew.nudge(), || ring.submit())?;
         work.end(measured);
         more |= executor.prepare_wait() | tasks.any_woken();
+        let mut drained = Drained::default();
         if entries.starved() {
             // What the commits brought back, before more can come.
-            let drained = ring.drain(&mut completed)?;
+            drained = ring.drain(&mut completed)?;
             entries.submitted(&completed);
-            // Whoever polls the driver must ready it for the wait again, or wake-ups by other threads would go unheard.
-            if drained.ready(RUNTIME) {
-                executor.poll();
-                more |= executor.prepare_wait();
-            }
-            if drained.alarm {
-                alarm = false;
-                more |= executor.flush();
-            }
-            more |= !completed.is_empty() | tasks.any_woken();
+            more |= !completed.is_empty() | drained.any();
         }
         if !more {
             crew.set_idle(me, true);
@@ -78,7 +71,7 @@ where
             ring.wait(ending.limit(due))?;
             crew.set_idle(me, false);
         }
-        let drained = ring.drain(&mut completed)?;
+        drained |= ring.drain(&mut completed)?;
         placement.came(completed.len(), crew.watch(me));
         entries.came(completed.len());
         if completed.is_empty() {

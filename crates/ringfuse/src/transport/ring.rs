@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::ops::BitOrAssign;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -104,6 +105,18 @@ impl Drained {
     /// Whether the watched descriptor of this number became ready.
     pub(crate) fn ready(self, watched: usize) -> bool {
         self.ready & 1 << watched != 0
+    }
+
+    /// Whether there is something to see to.
+    pub(crate) fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+impl BitOrAssign for Drained {
+    fn bitor_assign(&mut self, other: Self) {
+        self.ready |= other.ready;
+        self.alarm |= other.alarm;
     }
 }
 
