@@ -362,9 +362,10 @@ fn who_waits_for_a_lock_holds_up_nobody() {
             .unwrap();
         assert!(other.wait().unwrap().success());
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-        // A signal ends a wait; the lock given up, the others end theirs.
+        // A signal ends a wait; the lock given up, the others end theirs. Not SIGINT, which the children of a shell's background
+        // jobs ignore.
         let pid = Pid::from_child(&waiters[0]);
-        kill_process(pid, Signal::INT).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
         assert!(!waiters[0].wait().unwrap().success());
         flock(&there, FlockOperation::Unlock).unwrap();
         for waiter in &mut waiters[1..] {
