@@ -22,7 +22,7 @@ use crate::proto::decode::wants_no_reply;
 use crate::proto::message::in_header;
 use crate::session::ending::{Ending, Live, unanswered};
 use crate::session::entry::{Port, Service};
-use crate::session::executor::{Executor, UNSEEN};
+use crate::session::executor::Executor;
 use crate::session::plan::Plan;
 use crate::session::tasks::Tasks;
 use crate::transport::device::{Device, Received};
@@ -188,8 +188,8 @@ where
             grow(plan.depth.min(plan.most - live.count()))?;
             continue;
         }
-        if executor.unseen() && !alarm {
-            waiting.set_alarm(UNSEEN)?;
+        if !alarm && let Some(after) = executor.unseen() {
+            waiting.set_alarm(after)?;
             alarm = true;
         }
         more |= executor.prepare_wait() | tasks.any_woken();
@@ -203,7 +203,7 @@ where
         };
         if ready.alarm {
             alarm = false;
-            executor.flush();
+            executor.look();
         }
         if ready.device {
             reading.unpark();

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::pin::pin;
 use std::rc::Rc;
@@ -24,11 +25,15 @@ pub(crate) struct Executor {
     staged: Cell<bool>,
     /// A handler ran since the last flush. It may have started a task that staged an operation, unseen.
     unseen: Cell<bool>,
+    /// For how long that may be left so.
+    patience: Cell<Duration>,
 }
 
 /// How long an operation may lie staged that nobody saw being staged: by a task that a handler started on its way,
-/// without waiting for anything itself. To look each time would cost a system call a request.
-pub(crate) const UNSEEN: Duration = Duration::from_millis(1);
+/// without waiting for anything itself. To look each time would cost a system call a request; and to look once in a
+/// millisecond, a request in a hundred that takes twice as long. So it is the first as long as compio has something to do,
+/// and twice as long after each look that nothing came of, up to the second.
+const UNSEEN: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(32);
 
 /// Whether an entry is serving a request. A handler that was suspended may have staged operations.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +61,12 @@ impl Executor {
         driver.capacity(DRIVER_ENTRIES).coop_taskrun(true).taskrun_flag(true);
         let mut builder = RuntimeBuilder::new();
         builder.with_proactor(driver);
-        let executor = Self { runtime: builder.build()?, staged: Cell::new(true), unseen: Cell::new(false) };
+        let executor = Self {
+            runtime: builder.build()?,
+            staged: Cell::new(true),
+            unseen: Cell::new(false),
+            patience: Cell::new(*UNSEEN.start()),
+        };
         // Arms the driver's own wake-up, which it does only when it is polled.
         executor.poll();
         Ok(executor)
@@ -113,13 +123,18 @@ impl Executor {
         self.flush()
     }
 
-    /// Whether to [`flush`](Executor::flush) within [`UNSEEN`], unless [`Executor::prepare_wait`] does before.
-    pub(crate) fn unseen(&self) -> bool {
-        self.unseen.get()
+    /// When to [`look`](Executor::look) whether operations were staged unseen; `None` if there is no need.
+    pub(crate) fn unseen(&self) -> Option<Duration> {
+        self.unseen.get().then(|| self.patience.get())
     }
 
-    /// As [`Executor::prepare_wait`], whether something is known to be staged or not.
-    pub(crate) fn flush(&self) -> bool {
+    /// Hands over what may have been staged unseen.
+    pub(crate) fn look(&self) {
+        self.patience.set((self.patience.get() * 2).min(*UNSEEN.end()));
+        self.flush();
+    }
+
+    fn flush(&self) -> bool {
         self.unseen.set(false);
         if self.runtime.flush() {
             self.poll();
@@ -137,5 +152,30 @@ impl Executor {
     pub(crate) fn poll(&self) {
         self.runtime.poll_with(Some(Duration::ZERO));
         self.staged.set(true);
+        self.patience.set(*UNSEEN.start());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_nothing_comes_of_grow_rare() {
+        let executor = Executor::new(&ProactorBuilder::new()).unwrap();
+        assert_eq!(executor.unseen(), None);
+        let handler = || executor.block_on(executor.watch(Activity::default(), async {}));
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            handler();
+            waits.push(executor.unseen().unwrap().as_millis());
+            executor.look();
+            assert_eq!(executor.unseen(), None);
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 32, 32]);
+        // Something of compio's was ready: more may come.
+        executor.poll();
+        handler();
+        assert_eq!(executor.unseen(), Some(*UNSEEN.start()));
     }
 }

@@ -13,7 +13,7 @@ use crate::fs::Filesystem;
 use crate::session::crew::Crew;
 use crate::session::ending::{Ending, unanswered};
 use crate::session::entries::Entries;
-use crate::session::executor::{Executor, UNSEEN};
+use crate::session::executor::Executor;
 use crate::session::pages::KEPT;
 use crate::session::placement::Placement;
 use crate::transport::ring::Drained;
@@ -51,8 +51,8 @@ where
             return Ok(());
         }
         // The replies first, in a call of their own: their programs run on while this thread goes to sleep.
-        if executor.unseen() && !alarm {
-            ring.set_alarm(UNSEEN)?;
+        if !alarm && let Some(after) = executor.unseen() {
+            ring.set_alarm(after)?;
             alarm = true;
         }
         placement.submit(ring.staged(), crew.watch(me), || crew.nudge(), || ring.submit())?;
@@ -81,7 +81,7 @@ where
         }
         if drained.alarm {
             alarm = false;
-            executor.flush();
+            executor.look();
         }
         if drained.ready(RUNTIME) || executor.timeout() == Some(Duration::ZERO) {
             executor.poll();
