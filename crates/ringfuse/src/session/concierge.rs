@@ -76,13 +76,9 @@ impl Concierge {
         }
     }
 
-    /// Waits for a request, or for what is watched, or as long as the timeout says.
-    pub(crate) fn wait(
-        &mut self,
-        timeout: Option<Duration>,
-        mut each: impl FnMut(HandOver),
-    ) -> io::Result<Drained> {
-        self.ring.wait(timeout)?;
+    /// Waits for a request, or for what is watched.
+    pub(crate) fn wait(&mut self, mut each: impl FnMut(HandOver)) -> io::Result<Drained> {
+        self.ring.wait(None)?;
         let drained = self.ring.drain(&mut self.completed)?;
         for number in self.completed.drain(..) {
             let Some((queue, mut slot)) = self.entries[number].take() else { continue };

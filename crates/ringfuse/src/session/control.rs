@@ -20,7 +20,6 @@ use crate::proto::{Format, Message, decode::decode};
 use crate::session::concierge::Concierge;
 use crate::session::crew::{Crew, HandOver, Letter};
 use crate::session::handshake::Handshake;
-use crate::session::placement::{LOOK_AFTER, Looks};
 use crate::session::plan::Plan;
 use crate::session::shared::Shared;
 use crate::session::worker::{Command, Report, Seat};
@@ -254,7 +253,6 @@ impl Control {
         // Room for any message, in memory that is touched only as far as messages reach.
         let room = if concierge.is_some() { self.plan.layout.payload() + 4096 } else { 0 };
         let mut buf = vec![0; room];
-        let mut looks: Vec<Looks> = (0..self.plan.workers).map(|_| Looks::default()).collect();
         loop {
             while let Ok((worker, report)) = self.reports.try_recv() {
                 match report {
@@ -280,12 +278,7 @@ impl Control {
             let gone = match concierge.as_deref_mut() {
                 Some(concierge) => {
                     let mut given = Vec::new();
-                    let timeout = self.crew.watched().next().map(|_| LOOK_AFTER);
-                    let drained =
-                        concierge.wait(timeout, |request| given.push(request)).map_err(waiting_failed)?;
-                    for (worker, watch) in self.crew.watched() {
-                        watch.look(&mut looks[worker]);
-                    }
+                    let drained = concierge.wait(|request| given.push(request)).map_err(waiting_failed)?;
                     given.into_iter().for_each(|request| self.admit(request));
                     drained.ready(DEVICE) && !self.read(&mut buf)?
                 }

@@ -13,7 +13,6 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::Framing;
 use crate::mem::Slot;
-use crate::session::placement::Watch;
 
 /// What reaches a worker while it serves.
 pub(crate) enum Letter {
@@ -50,7 +49,6 @@ struct Desk {
     letters: flume::Sender<Letter>,
     /// Since when it waits with nothing to do, in nanoseconds of [`now`]; zero while it has something.
     idle: AtomicU64,
-    watch: Watch,
     /// Its thread has been started.
     present: AtomicBool,
     /// Who serves this worker's queues: the worker itself, or another, if its thread cannot be had.
@@ -63,7 +61,6 @@ impl Crew {
         let desk = |(worker, letters)| Desk {
             letters,
             idle: AtomicU64::new(0),
-            watch: Watch::default(),
             present: AtomicBool::new(false),
             serves: AtomicUsize::new(worker),
         };
@@ -131,23 +128,8 @@ impl Crew {
     /// Asks for one more worker, where not all have been started.
     pub(crate) fn call_for_help(&self) {
         if self.absent().is_some() && !self.help_wanted.swap(true, Ordering::AcqRel) {
-            self.nudge();
+            let _ = rustix::io::write(&*self.nudge, &1_u64.to_ne_bytes());
         }
-    }
-
-    /// Has the control thread look at what there is to do.
-    pub(crate) fn nudge(&self) {
-        let _ = rustix::io::write(&*self.nudge, &1_u64.to_ne_bytes());
-    }
-
-    /// How a worker that steps back is watched.
-    pub(crate) fn watch(&self, worker: usize) -> &Watch {
-        &self.desks[worker].watch
-    }
-
-    /// All those that are watched.
-    pub(crate) fn watched(&self) -> impl Iterator<Item = (usize, &Watch)> {
-        self.desks.iter().map(|desk| &desk.watch).enumerate().filter(|(_, watch)| watch.is_watched())
     }
 
     /// Whether somebody called for help since this was last asked.

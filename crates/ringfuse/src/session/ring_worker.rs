@@ -55,7 +55,7 @@ where
             ring.set_alarm(after)?;
             alarm = true;
         }
-        placement.submit(ring.staged(), crew.watch(me), || crew.nudge(), || ring.submit())?;
+        ring.submit()?;
         work.end(measured);
         more |= executor.prepare_wait() | tasks.any_woken();
         let mut drained = Drained::default();
@@ -72,7 +72,7 @@ where
             crew.set_idle(me, false);
         }
         drained |= ring.drain(&mut completed)?;
-        placement.came(completed.len(), crew.watch(me));
+        placement.came(completed.len());
         entries.came(completed.len());
         if completed.is_empty() {
             entries.pages.trim(|number, slot| ring.release_pages(number, slot, KEPT));
