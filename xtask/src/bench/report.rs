@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::loads::{Floor, Load, Unit};
 use super::numbers::{cell, markdown, median, number, ratio};
-use super::server::Server;
+use super::server::{BARE, Role, Server};
 use super::table::{DISTURBED, IDLE, LOADED, MOUNT, PEAK, Results, TMPFS};
 use super::{Options, machine, plot, write};
 use crate::run::Done;
@@ -49,10 +49,10 @@ impl Report<'_> {
             let _ = writeln!(text, "- **{}**: {}", server.name, server.what);
         }
         let _ = write!(text, "\n## Throughput\n\n{}\n", self.throughput());
-        text += "*× best peer* is ringfuse's figure divided by that of the best of the other libraries; *× floor* is \
-                 divided by what the machine could do at most: a wake-up of the server and one of the client on one core \
-                 for each request, one copy of the data (two through the page cache), and what tmpfs takes for the same \
-                 call.\n\n";
+        text += "*× best peer* is ringfuse's figure divided by that of the best of the other libraries; *× bare* by that \
+                 of a server without a library; *× floor* by what the machine could do at most: a wake-up of the server \
+                 and one of the client on one core for each request, one copy of the data (two through the page cache), \
+                 and what tmpfs takes for the same call.\n\n";
         let _ = write!(text, "## Latency, 99th percentile, µs\n\n{}\n", self.latency());
         text += "Here *× best peer* is the figure of the best of the others divided by ringfuse's: above 1, ringfuse is \
                  faster.\n\n";
@@ -73,7 +73,7 @@ impl Report<'_> {
     }
 
     fn peers(&self) -> impl Iterator<Item = &&'static Server> {
-        self.results.servers.iter().filter(|server| !server.is_ours())
+        self.results.servers.iter().filter(|server| server.role == Role::Peer)
     }
 
     /// The best of the other libraries.
@@ -95,20 +95,25 @@ impl Report<'_> {
         first.iter().copied().chain(servers).chain(last.iter().copied()).map(str::to_owned).collect()
     }
 
-    /// A row: the load, a figure a server, the best in bold.
+    /// A row: the load, a figure a server, that of the best library in bold.
     fn row(&self, load: &Load, key: &str, better: Option<fn(f64, f64) -> f64>) -> Vec<String> {
-        let figures: Vec<_> =
-            self.results.servers.iter().map(|server| self.of(server.name, load.name, key)).collect();
-        let best = better.and_then(|better| figures.iter().copied().flatten().reduce(better));
-        let cells = figures.into_iter().map(|figure| {
-            let text = cell(figure);
-            if figure.is_some() && figure == best { format!("**{text}**") } else { text }
+        let of = |server: &Server| self.of(server.name, load.name, key);
+        let servers = &self.results.servers;
+        let libraries = servers.iter().filter(|server| server.role != Role::Bound);
+        let best = better.and_then(|better| libraries.filter_map(|server| of(server)).reduce(better));
+        let cells = servers.iter().map(|server| {
+            let (figure, text) = (of(server), cell(of(server)));
+            if server.role != Role::Bound && figure.is_some() && figure == best {
+                format!("**{text}**")
+            } else {
+                text
+            }
         });
         std::iter::once(load.name.to_owned()).chain(cells).collect()
     }
 
     fn throughput(&self) -> String {
-        let head = self.head(&["load"], &["unit", "floor", "tmpfs", "× best peer", "× floor"]);
+        let head = self.head(&["load"], &["unit", "floor", "tmpfs", "× best peer", "× bare", "× floor"]);
         let rows = self.results.loads.iter().map(|load| {
             let key = load.unit.key();
             let ours = self.of(OURS, load.name, key);
@@ -118,6 +123,7 @@ impl Report<'_> {
             row.push(cell(floor));
             row.push(cell(self.of(TMPFS, load.name, key)));
             row.push(ratio(ours, self.highest(load)));
+            row.push(ratio(ours, self.of(BARE, load.name, key)));
             row.push(ratio(ours, floor));
             row
         });

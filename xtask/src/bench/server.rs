@@ -32,8 +32,20 @@ impl Way {
     }
 }
 
+/// What a server is to the comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Of this project.
+    Ours,
+    /// Another library.
+    Peer,
+    /// No library at all: what the kernel's interface gives.
+    Bound,
+}
+
 pub(super) struct Server {
     pub(super) name: &'static str,
+    pub(super) role: Role,
     /// What it is, for the report.
     pub(super) what: &'static str,
     program: &'static str,
@@ -42,9 +54,13 @@ pub(super) struct Server {
     pub(super) way: Way,
 }
 
-pub(super) const SERVERS: [Server; 5] = [
+/// The server without a library.
+pub(super) const BARE: &str = "bare-ring";
+
+pub(super) const SERVERS: [Server; 6] = [
     Server {
         name: "ringfuse",
+        role: Role::Ours,
         what: "this library, on the ring, as it is unless told otherwise",
         program: "benchfs",
         args: &["--uring"],
@@ -52,6 +68,7 @@ pub(super) const SERVERS: [Server; 5] = [
     },
     Server {
         name: "ringfuse-device",
+        role: Role::Ours,
         what: "this library, on `/dev/fuse`",
         program: "benchfs",
         args: &["--classic"],
@@ -59,6 +76,7 @@ pub(super) const SERVERS: [Server; 5] = [
     },
     Server {
         name: "fuser",
+        role: Role::Peer,
         what: "fuser 0.18; a thread a CPU, each with a descriptor of its own (`clone_fd`), as its documentation advises",
         program: "peer-fuser",
         args: &[],
@@ -66,6 +84,7 @@ pub(super) const SERVERS: [Server; 5] = [
     },
     Server {
         name: "fuse3",
+        role: Role::Peer,
         what: "fuse3 0.10 on tokio, a thread a CPU; mounted by `mount_with_unprivileged`",
         program: "peer-fuse3",
         args: &[],
@@ -73,22 +92,29 @@ pub(super) const SERVERS: [Server; 5] = [
     },
     Server {
         name: "fractal-fuse",
+        role: Role::Peer,
         what: "fractal-fuse 0.6.1; a worker a CPU and 256 entries a queue, as it is unless told otherwise",
         program: "peer-fractal",
+        args: &[],
+        way: Way::Ring,
+    },
+    Server {
+        name: BARE,
+        role: Role::Bound,
+        what: "no library: the ring's commands written out, answers by hand, nothing that can wait; what the ring gives at most",
+        program: "bare-ring",
         args: &[],
         way: Way::Ring,
     },
 ];
 
 impl Server {
-    /// Whether it is of this project, and no peer.
-    pub(super) fn is_ours(&self) -> bool {
-        self.name.starts_with("ringfuse")
-    }
-
     pub(super) fn command(&self) -> Command {
-        let program =
-            if self.is_ours() { target().join("release").join(self.program) } else { built(self.program) };
+        let program = if self.role == Role::Ours {
+            target().join("release").join(self.program)
+        } else {
+            built(self.program)
+        };
         let mut command = Command::new(program);
         command.args(self.args);
         command
