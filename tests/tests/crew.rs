@@ -131,6 +131,45 @@ fn memory_of_large_requests_is_given_back() {
     program.finish();
 }
 
+/// Bytes of huge pages that a process has.
+fn huge_pages(process: u32) -> usize {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).unwrap();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("AnonHugePages:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+}
+
+#[test]
+fn a_stream_of_large_requests_is_on_huge_pages() {
+    const MIB: usize = 1 << 20;
+    if !Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        println!("this kernel has no transparent huge pages");
+        return;
+    }
+    let program = Program::start(|path| {
+        let mut command = Command::new(built("benchfs"));
+        command.arg(path).args(["--direct", "--ttl", "0"]);
+        command
+    });
+    let (file, process) = (program.path().join("null"), program.id());
+    assert_eq!(huge_pages(process), 0);
+    let reader = thread::spawn(move || {
+        stay_on(0);
+        let file = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(file).unwrap();
+        let mut data = vec![0; MIB];
+        for round in 0..200 {
+            data.fill(0xee);
+            file.read_exact_at(&mut data, round * 4096).unwrap();
+            assert!(data.iter().enumerate().all(|(at, &byte)| usize::from(byte) == at % 4096 * 31 % 251));
+            file.write_all_at(&data, 0).unwrap();
+        }
+        huge_pages(process)
+    });
+    assert!(reader.join().unwrap() >= 2 * MIB, "no huge page came of it");
+    soon("huge pages are given back", || huge_pages(process) == 0);
+    assert!(program.resident() < 8 * MIB, "{}", program.resident());
+    program.finish();
+}
+
 #[test]
 fn entries_come_and_go_between_workers() {
     // Clients that move about, and requests heavy enough to be shared.

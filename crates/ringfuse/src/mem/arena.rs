@@ -10,6 +10,10 @@ use rustix::param::page_size;
 
 use super::slot::Slot;
 
+/// Bytes of a huge page, on x86-64, and on arm64 with pages of 4 KiB. Elsewhere the kernel refuses to make any, and pages stay as
+/// they are.
+pub(crate) const HUGE: usize = 2 << 20;
+
 /// The bytes before the payload of a slot: one page, of which the kernel's header area is the beginning.
 pub(super) fn header_len() -> usize {
     page_size()
@@ -66,7 +70,7 @@ impl Arena {
                 let offset = i * layout.stride();
                 // SAFETY: `i < count`, so that header page and payload lie within the mapping, and each slot
                 // has its own part of it (M2).
-                unsafe { Slot::new(arena.clone(), offset, layout) }
+                unsafe { Slot::new(arena.clone(), offset, offset + header_len(), layout) }
             })
             .collect())
     }
@@ -89,6 +93,24 @@ impl Arena {
         self.base
     }
 
+    /// Has a huge page in place of the pages of a frame, a range of addresses that one can be mapped to.
+    ///
+    /// # Errors
+    ///
+    /// What `madvise(2)` fails with: for want of memory, or as somebody uses a page right now.
+    pub(super) fn gather(&self, frame: usize) -> io::Result<()> {
+        let within = self.base.addr().get()..=self.base.addr().get() + self.len - HUGE.min(self.len);
+        if self.len < HUGE || !within.contains(&(frame * HUGE)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let start = self.base.as_ptr().with_addr(frame * HUGE);
+        // SAFETY: the range is within the mapping, and its contents stay as they are, whoever uses it meanwhile.
+        if unsafe { libc::madvise(start.cast(), HUGE, libc::MADV_COLLAPSE) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+
     /// Lets the mapping outlive everything (M1): the kernel may still write to it.
     pub(super) fn leak(&self) {
         self.leak.store(true, Ordering::Relaxed);
@@ -108,34 +130,113 @@ impl Drop for Arena {
     }
 }
 
+/// Room for the entries of a queue: their payloads are next to each other, so that huge pages can hold them.
+#[derive(Debug)]
+pub(crate) struct Room {
+    arena: Arc<Arena>,
+    layout: Layout,
+    /// Where the payloads begin.
+    payloads: usize,
+    /// Slots made so far, and in all.
+    made: usize,
+    count: usize,
+}
+
+impl Room {
+    /// Maps room for `count` slots.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` or `madvise(2)` fail with, `ENOMEM` above all.
+    pub(crate) fn new(layout: Layout, count: usize) -> io::Result<Self> {
+        let headers = header_len() * count;
+        let most = layout.stride().checked_mul(count).and_then(|len| len.checked_add(HUGE));
+        let arena = Arena::map(most.ok_or(io::ErrorKind::OutOfMemory)?)?;
+        let base = arena.base.addr().get();
+        let payloads = (base + headers).next_multiple_of(HUGE) - base;
+        Ok(Self { arena: Arc::new(arena), layout, payloads, made: 0, count })
+    }
+
+    /// The next slots, as many as are wanted or left, all owned by the server.
+    pub(crate) fn take(&mut self, most: usize) -> impl Iterator<Item = Slot> {
+        let next = self.made..self.count.min(self.made.saturating_add(most));
+        self.made = next.end;
+        next.map(|i| {
+            let (header, payload) = (i * header_len(), self.payloads + i * self.layout.payload());
+            // SAFETY: `i < count`: the headers end before the payloads begin, those within the mapping, which has room for
+            // all of them and the alignment; and each slot is made once, with its own part of it (M2).
+            unsafe { Slot::new(self.arena.clone(), header, payload, self.layout) }
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::mem::SlotShared;
 
-    /// Resident KiB of the mapping that starts there.
-    fn resident(base: NonNull<u8>) -> usize {
-        let start = format!("{:x}-", base.as_ptr().addr());
+    /// Resident KiB of the mapping that this is in.
+    fn resident(at: NonNull<u8>) -> usize {
+        let address = |text: &str| usize::from_str_radix(text, 16).ok();
+        let range = |line: &str| {
+            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+            Some(address(start)?..address(end)?)
+        };
         let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let mapping = maps.lines().skip_while(|line| !line.starts_with(&start));
+        let is_it = |line: &&str| range(line).is_some_and(|range| range.contains(&at.addr().get()));
+        let mapping = maps.lines().skip_while(|line| !is_it(line));
         let rss = mapping.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
         rss.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     #[test]
     fn what_no_request_reached_costs_next_to_nothing() {
-        // What a machine with that many possible CPUs has while it idles: an entry of each queue.
+        // What a machine with that many possible CPUs has while it idles: room for a queue's first entries, and one of them.
         let layout = Layout::for_payload(1 << 20);
+        let each = size_of::<Room>() + size_of::<Arena>() + size_of::<Slot>() + size_of::<SlotShared>();
         for queues in [1, 2, 64, 256] {
-            let slots = Arena::slots(layout, queues).unwrap();
-            let base = NonNull::new(slots[0].addresses()[0].0.as_ptr()).unwrap();
-            assert_eq!(resident(base), 0);
+            let made = || {
+                let mut room = Room::new(layout, 4).unwrap();
+                let slot = room.take(1).next().unwrap();
+                (slot, room)
+            };
+            let made: Vec<_> = (0..queues).map(|_| made()).collect();
+            for [header, payload] in made.iter().map(|(slot, _)| slot.addresses()) {
+                assert_eq!((resident(header.0), resident(payload.0)), (0, 0));
+            }
+            let space = (layout.stride() * 4 + HUGE) * queues;
             println!(
                 "{queues} queues: {} MiB of address space, {} KiB of memory",
-                (layout.stride() * queues) >> 20,
-                (size_of::<Slot>() + size_of::<SlotShared>()) * queues / 1024
+                space >> 20,
+                each * queues / 1024
             );
         }
-        assert!(size_of::<Slot>() + size_of::<SlotShared>() <= 256);
+        assert!(each <= 384, "{each}");
+    }
+
+    #[test]
+    fn payloads_of_a_room_share_huge_pages() {
+        let layout = Layout::for_payload(1 << 20);
+        let mut room = Room::new(layout, 3).unwrap();
+        let mut slots: Vec<_> = room.take(1).collect();
+        slots.extend(room.take(9));
+        assert_eq!((slots.len(), room.take(1).count()), (3, 0));
+        let shared: Vec<_> = slots.iter().map(|slot| slot.shared().clone()).collect();
+        let frame = shared[0].frames().start;
+        assert_eq!(shared[0].frames(), shared[1].frames());
+        assert_eq!(shared.iter().map(|slot| slot.within(frame)).sum::<usize>(), HUGE);
+        assert_eq!(shared[2].frames(), frame + 1..frame + 2);
+        slots[1].payload_mut()[7] = 7;
+        slots[0].header_area_mut()[8] = 8;
+        // Where there is no memory for it, or it is not allowed, nothing changes.
+        match shared[0].gather(frame) {
+            Ok(()) => assert_eq!(resident(slots[0].addresses()[1].0), (HUGE + 4096) / 1024),
+            Err(error) => println!("no huge page here: {error}"),
+        }
+        assert_eq!((slots[1].payload(8)[7], slots[0].header_area()[8]), (7, 8));
+        // SAFETY: nobody uses it.
+        unsafe { shared[0].release_pages() };
+        assert_eq!(slots[1].payload(8)[7], 7);
+        assert!(shared[2].gather(frame + 9).is_err());
     }
 }

@@ -14,6 +14,6 @@ mod arena;
 mod loan;
 mod slot;
 
-pub(crate) use arena::{Arena, Layout};
+pub(crate) use arena::{Arena, HUGE, Layout, Room};
 pub use loan::{ReadBuf, WriteBuf};
 pub(crate) use slot::{Slot, SlotShared};

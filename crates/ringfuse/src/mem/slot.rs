@@ -1,17 +1,17 @@
 //! One entry's memory: a header page and a payload.
 
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Poll;
-use std::{future, slice};
+use std::{future, io, slice};
 
 use futures_util::task::AtomicWaker;
 use ringfuse_abi as abi;
 use rustix::mm::{Advice, madvise};
-use rustix::param::page_size;
 
-use super::arena::{Arena, Layout, header_len};
+use super::arena::{Arena, HUGE, Layout, header_len};
 use super::loan::{ReadBuf, WriteBuf};
 
 /// Size of the kernel's header area at the start of the header page.
@@ -34,7 +34,9 @@ enum Owner {
 #[derive(Debug)]
 pub(crate) struct SlotShared {
     arena: Arc<Arena>,
-    offset: usize,
+    /// Where in the arena the header page and the payload are.
+    header: usize,
+    payload: usize,
     layout: Layout,
     loaned: AtomicBool,
     home: AtomicWaker,
@@ -44,19 +46,23 @@ pub(crate) struct SlotShared {
     pub(crate) cancelled: AtomicBool,
     /// Wakes the handler once `cancelled` is set.
     pub(crate) cancel: AtomicWaker,
-    /// A large request has passed, so that much memory is in use.
+    /// Much memory is in use, as a large request has passed.
     pub(crate) fat: AtomicBool,
+    /// How many large requests have passed since memory was given back.
+    pub(crate) large: AtomicU32,
+    /// The payload is on huge pages, in part at least.
+    pub(crate) huge: AtomicBool,
 }
 
 impl SlotShared {
     fn header(&self) -> NonNull<u8> {
         // SAFETY: `Slot::new` was promised that the slot lies within the arena's mapping.
-        unsafe { self.arena.base().add(self.offset) }
+        unsafe { self.arena.base().add(self.header) }
     }
 
     pub(super) fn payload(&self) -> NonNull<u8> {
-        // SAFETY: as for `header`; the payload follows the header page.
-        unsafe { self.header().add(header_len()) }
+        // SAFETY: as for `header`.
+        unsafe { self.arena.base().add(self.payload) }
     }
 
     /// Where a message of the device starts, within the header page.
@@ -75,19 +81,38 @@ impl SlotShared {
         self.layout.payload()
     }
 
-    /// Gives the pages of the payload back to the system, but for its first bytes. They read as zeros afterwards.
+    /// The frames of huge pages that the payload is in, by number: addresses divided by [`HUGE`].
+    pub(crate) fn frames(&self) -> Range<usize> {
+        let start = self.payload().addr().get();
+        start / HUGE..(start + self.capacity()).div_ceil(HUGE)
+    }
+
+    /// How many bytes of the payload are in a frame.
+    pub(crate) fn within(&self, frame: usize) -> usize {
+        let start = self.payload().addr().get();
+        let end = (start + self.capacity()).min((frame + 1) * HUGE);
+        end.saturating_sub(start.max(frame * HUGE))
+    }
+
+    /// Has a huge page in a frame of the payload.
+    ///
+    /// # Errors
+    ///
+    /// What `madvise(2)` fails with: for want of memory, or as somebody uses a page right now.
+    pub(crate) fn gather(&self, frame: usize) -> io::Result<()> {
+        self.arena.gather(frame)
+    }
+
+    /// Gives the pages of the payload back to the system. They read as zeros afterwards.
     ///
     /// # Safety
     ///
     /// Nobody may read or write the payload meanwhile: neither a loan, nor its slot, nor the kernel.
-    pub(crate) unsafe fn release_pages(&self, keep: usize) {
-        let keep = keep.next_multiple_of(page_size()).min(self.capacity());
-        // SAFETY: `keep` is within the payload.
-        let start = unsafe { self.payload().add(keep) };
+    pub(crate) unsafe fn release_pages(&self) {
+        let start = self.payload().as_ptr().cast();
         // SAFETY: whole pages of the arena's own mapping, private and anonymous, which nobody uses meanwhile; they stay
         // mapped, and are initialised by being zero (M4).
-        let done = unsafe { madvise(start.as_ptr().cast(), self.capacity() - keep, Advice::LinuxDontNeed) };
-        if let Err(error) = done {
+        if let Err(error) = unsafe { madvise(start, self.capacity(), Advice::LinuxDontNeed) } {
             tracing::warn!(%error, "cannot give memory back");
         }
     }
@@ -113,11 +138,13 @@ pub(crate) struct Slot {
 impl Slot {
     /// # Safety
     ///
-    /// `offset` and the layout must lie within the arena, and no other slot may overlap this one.
-    pub(super) unsafe fn new(arena: Arc<Arena>, offset: usize, layout: Layout) -> Self {
+    /// A page at `header` and the layout's payload at `payload` must lie within the arena, and no other slot may overlap
+    /// them.
+    pub(super) unsafe fn new(arena: Arc<Arena>, header: usize, payload: usize, layout: Layout) -> Self {
         let shared = SlotShared {
             arena,
-            offset,
+            header,
+            payload,
             layout,
             loaned: AtomicBool::new(false),
             home: AtomicWaker::new(),
@@ -125,6 +152,8 @@ impl Slot {
             cancelled: AtomicBool::new(false),
             cancel: AtomicWaker::new(),
             fat: AtomicBool::new(false),
+            large: AtomicU32::new(0),
+            huge: AtomicBool::new(false),
         };
         Self { shared: Arc::new(shared), owner: Owner::Server }
     }
@@ -157,6 +186,11 @@ impl Slot {
 
     fn check(&self) {
         assert!(self.owner == Owner::Server, "a slot of the kernel's was looked at");
+    }
+
+    fn check_device(&self) {
+        let behind = self.shared.header + header_len();
+        assert!(self.shared.payload == behind, "an entry of the ring has no room for messages of the device");
     }
 
     /// The kernel's header area.
@@ -193,6 +227,7 @@ impl Slot {
     /// Where a message of the device goes: the last bytes of the header page and all of the payload.
     pub(crate) fn device_area(&self, len: usize) -> &[u8] {
         self.check();
+        self.check_device();
         assert!(!self.shared.is_loaned(), "a message was looked at while it was on loan");
         let len = len.min(DEVICE_HEAD + self.shared.capacity());
         // SAFETY: the area ends where the payload ends, within the mapping (M1); the rest as for `payload`.
@@ -202,6 +237,7 @@ impl Slot {
     /// Where a message of the device goes, to be read into.
     pub(crate) fn device_area_mut(&mut self) -> &mut [u8] {
         self.check();
+        self.check_device();
         assert!(!self.shared.is_loaned(), "a message was read to where a loan is out");
         let len = DEVICE_HEAD + self.shared.capacity();
         // SAFETY: as for `device_area`; `&mut self` makes it exclusive.

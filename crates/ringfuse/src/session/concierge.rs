@@ -6,9 +6,9 @@ use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::mem::{Arena, Slot};
+use crate::mem::{Room, Slot};
 use crate::session::crew::HandOver;
-use crate::session::entries::{REGISTER_PAUSE, REGISTER_TRIES};
+use crate::session::entries::{FIRST_ENTRIES, REGISTER_PAUSE, REGISTER_TRIES};
 use crate::session::entry::framing;
 use crate::session::plan::Plan;
 use crate::transport::ring::{Completion, Drained, Ring};
@@ -19,9 +19,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The control thread's ring.
 pub(crate) struct Concierge {
     ring: Ring,
-    /// Queue and slot by number, until it is handed over or the mount has gone.
-    entries: Vec<Option<(u16, Slot)>>,
+    /// By number, each until it is handed over or the mount has gone.
+    entries: Vec<Option<Place>>,
     completed: Vec<usize>,
+}
+
+/// The one entry of a queue, and room for those that it gets with its worker.
+struct Place {
+    queue: u16,
+    slot: Slot,
+    room: Room,
 }
 
 impl Concierge {
@@ -33,20 +40,24 @@ impl Concierge {
         queues: &[u16],
     ) -> io::Result<Self> {
         let ring = Ring::new(device, watched)?;
-        let slots = Arena::slots(plan.layout, queues.len())?;
-        let entries = queues.iter().zip(slots).map(|(queue, slot)| Some((*queue, slot))).collect();
+        let place = |&queue: &u16| {
+            let mut room = Room::new(plan.layout, FIRST_ENTRIES.min(plan.depth))?;
+            let slot = room.take(1).next().ok_or(io::ErrorKind::OutOfMemory)?;
+            Ok(Some(Place { queue, slot, room }))
+        };
+        let entries = queues.iter().map(place).collect::<io::Result<_>>()?;
         (0..queues.len()).for_each(|number| ring.expect(number));
         Ok(Self { ring, entries, completed: Vec::new() })
     }
 
     /// The slots, for the registry of interrupts.
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
-        self.entries.iter().flatten().map(|(_, slot)| slot)
+        self.entries.iter().flatten().map(|place| &place.slot)
     }
 
     /// Registers the entries.
     pub(crate) fn register(&mut self) -> io::Result<()> {
-        for (number, (queue, slot)) in present(&mut self.entries) {
+        for (number, Place { queue, slot, .. }) in present(&mut self.entries) {
             self.ring.register(number, *queue, slot)?;
         }
         for _ in 0..REGISTER_TRIES {
@@ -56,7 +67,7 @@ impl Concierge {
                 break;
             }
             for number in self.completed.drain(..) {
-                let Some((queue, slot)) = &mut self.entries[number] else { continue };
+                let Some(Place { queue, slot, .. }) = &mut self.entries[number] else { continue };
                 match self.ring.completed(number, slot) {
                     Some(Completion::Again) => self.ring.register(number, *queue, slot)?,
                     Some(Completion::Refused(error)) => return Err(io::Error::from_raw_os_error(-error)),
@@ -81,12 +92,12 @@ impl Concierge {
         self.ring.wait(None)?;
         let drained = self.ring.drain(&mut self.completed)?;
         for number in self.completed.drain(..) {
-            let Some((queue, mut slot)) = self.entries[number].take() else { continue };
+            let Some(Place { queue, mut slot, room }) = self.entries[number].take() else { continue };
             if self.ring.completed(number, &mut slot) != Some(Completion::Request) {
                 continue;
             }
             let framing = framing(&slot);
-            each(HandOver { queue, slot, framing });
+            each(HandOver { queue, slot, framing, room: Some(room) });
         }
         Ok(drained)
     }
@@ -104,14 +115,14 @@ impl Concierge {
                 return;
             }
             for number in self.completed.drain(..) {
-                if let Some((_, mut slot)) = self.entries[number].take() {
-                    self.ring.completed(number, &mut slot);
+                if let Some(mut place) = self.entries[number].take() {
+                    self.ring.completed(number, &mut place.slot);
                 }
             }
         }
     }
 }
 
-fn present(entries: &mut [Option<(u16, Slot)>]) -> impl Iterator<Item = (usize, &mut (u16, Slot))> {
+fn present(entries: &mut [Option<Place>]) -> impl Iterator<Item = (usize, &mut Place)> {
     entries.iter_mut().enumerate().filter_map(|(number, entry)| Some((number, entry.as_mut()?)))
 }

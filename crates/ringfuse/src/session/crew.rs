@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::Framing;
-use crate::mem::Slot;
+use crate::mem::{Room, Slot};
 
 /// What reaches a worker while it serves.
 pub(crate) enum Letter {
@@ -30,6 +30,8 @@ pub(crate) struct HandOver {
     pub(crate) queue: u16,
     pub(crate) slot: Slot,
     pub(crate) framing: Framing,
+    /// With a queue's first request: room for the other entries it begins with.
+    pub(crate) room: Option<Room>,
 }
 
 /// All workers of a session.

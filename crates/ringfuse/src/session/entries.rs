@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::dispatch::{Framing, Outcome};
 use crate::fs::Filesystem;
-use crate::mem::{Arena, Slot};
+use crate::mem::{Room, Slot};
 use crate::session::crew::{Crew, HandOver, Letter};
 use crate::session::ending::Live;
 use crate::session::entry::{Service, framing};
@@ -22,7 +22,7 @@ use crate::session::tasks::Tasks;
 use crate::transport::ring::{Completion, Ring};
 
 /// Entries that a queue starts with. It gets more as soon as all of them are in use.
-const FIRST_ENTRIES: usize = 4;
+pub(crate) const FIRST_ENTRIES: usize = 4;
 
 /// For how long a worker has had nothing to do when its CPU is taken to have nothing to do.
 const IDLE_CPU: Duration = Duration::from_millis(2);
@@ -118,21 +118,24 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     /// Adds entries to a queue. Each registers itself when its task is first polled.
     fn open(self: &Rc<Self>, queue: u16, count: usize) -> io::Result<()> {
         // A mapping of its own, so that what is leaked for one does not keep others.
-        for slot in Arena::slots(self.plan.layout, count)? {
+        self.furnish(queue, &mut Room::new(self.plan.layout, count)?);
+        Ok(())
+    }
+
+    /// Adds as many entries as there is room for.
+    fn furnish(self: &Rc<Self>, queue: u16, room: &mut Room) {
+        for slot in room.take(usize::MAX) {
             self.service.shared.interrupts.add(slot.shared().clone());
             self.add(queue, slot, None);
         }
-        Ok(())
     }
 
     /// Takes over an entry with a request in it.
     pub(crate) fn adopt(self: &Rc<Self>, given: HandOver) {
-        let HandOver { queue, slot, framing } = given;
+        let HandOver { queue, slot, framing, room } = given;
         self.add(queue, slot, Some(framing));
-        // A queue's first request here: the others it needs come along.
-        let have = usize::from(self.queues[usize::from(queue)].entries.get());
-        if self.is_mine(queue) && have < FIRST_ENTRIES.min(self.plan.depth) {
-            self.grow(queue, FIRST_ENTRIES.min(self.plan.depth) - have);
+        if let Some(mut room) = room {
+            self.furnish(queue, &mut room);
         }
     }
 
@@ -142,6 +145,7 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         let (this, one) = (self.clone(), self.live.one_more());
         self.tasks.add(|number| {
             this.ring.expect(number);
+            this.pages.add(number, slot.shared());
             let entry = Entry { number, queue, slot, registered: request.is_some() };
             async move {
                 let activity = Activity::default();
@@ -358,9 +362,12 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
 
     fn hand_over(&self, worker: usize, entry: Entry, framing: Framing) -> Result<(), Entry> {
         let Entry { number, queue, slot, registered } = entry;
-        self.pages.gone(slot.shared());
-        match self.crew.send(worker, Letter::HandOver(HandOver { queue, slot, framing })) {
-            Err(Letter::HandOver(back)) => Err(Entry { number, queue, slot: back.slot, registered }),
+        self.pages.gone(number);
+        match self.crew.send(worker, Letter::HandOver(HandOver { queue, slot, framing, room: None })) {
+            Err(Letter::HandOver(HandOver { slot, .. })) => {
+                self.pages.add(number, slot.shared());
+                Err(Entry { number, queue, slot, registered })
+            }
             _ => Ok(()),
         }
     }

@@ -14,7 +14,6 @@ use crate::session::crew::Crew;
 use crate::session::ending::{Ending, unanswered};
 use crate::session::entries::Entries;
 use crate::session::executor::Executor;
-use crate::session::pages::KEPT;
 use crate::session::placement::Placement;
 use crate::transport::ring::Drained;
 
@@ -75,7 +74,7 @@ where
         placement.came(completed.len());
         entries.came(completed.len());
         if completed.is_empty() {
-            entries.pages.trim(|number, slot| ring.release_pages(number, slot, KEPT));
+            entries.pages.trim(|number, slot| ring.release_pages(number, slot));
         } else {
             entries.pages.busy();
         }

@@ -287,9 +287,9 @@ impl Ring {
         Some(Completion::of(result))
     }
 
-    /// Gives the memory of an entry's payload back, but for its first bytes: it reads as zeros then. Done only where the entry
-    /// is with the kernel and has no request; returns whether that was so.
-    pub(crate) fn release_pages(&self, index: usize, slot: &SlotShared, keep: usize) -> bool {
+    /// Gives the memory of an entry's payload back: it reads as zeros then. Done only where the entry is with the kernel and
+    /// has no request; returns whether that was so.
+    pub(crate) fn release_pages(&self, index: usize, slot: &SlotShared) -> bool {
         if slot.unique.load(Ordering::Acquire) != 0 || self.results.borrow()[index].is_some() {
             return false;
         }
@@ -299,7 +299,7 @@ impl Ring {
         }
         // SAFETY: no loan is out, as the entry serves nothing; and the kernel copies requests into entries of this ring only
         // while this thread waits in it (`DEFER_TASKRUN`), or when it takes a commit, whose completion would be there.
-        unsafe { slot.release_pages(keep) };
+        unsafe { slot.release_pages() };
         true
     }
 
