@@ -97,8 +97,12 @@ impl Bench {
     }
 
     fn entry(&self, node: u64) -> Result<Entry> {
+        self.entry_of(node, self.attr(node)?)
+    }
+
+    fn entry_of(&self, node: u64, attr: Attr) -> Result<Entry> {
         let id = NodeId::new(node).ok_or(Errno::EIO)?;
-        Ok(Entry::new(id, self.attr(node)?).ttl(self.ttl))
+        Ok(Entry::new(id, attr).ttl(self.ttl))
     }
 
     fn find(&self, parent: u64, name: &[u8]) -> Result<u64> {
@@ -126,8 +130,9 @@ impl Bench {
     fn list(&self, op: &op::Readdir, out: &mut DirFiller<'_>) -> Result<()> {
         let dir = op.node.get();
         let mut push = |node: u64, next: u64, name: &str| {
-            let kind = self.attr(node).ok().and_then(|attr| attr.file_type());
-            out.push_plus(node, DirPos(next), kind, name, || self.entry(node)).is_ok()
+            let attr = self.attr(node);
+            let kind = attr.as_ref().ok().and_then(Attr::file_type);
+            out.push_plus(node, DirPos(next), kind, name, || self.entry_of(node, attr?)).is_ok()
         };
         let from = op.pos.get();
         if (from < 1 && !push(dir, 1, ".")) || (from < 2 && !push(1, 2, "..")) {

@@ -103,8 +103,9 @@ impl<'a> DirFiller<'a> {
         let name = name.as_ref();
         self.admit(name)?;
         let dots = matches!(name.as_bytes(), b"." | b"..");
-        let entry = if self.plus && !dots { entry().ok().filter(|entry| entry.node.is_some()) } else { None };
-        self.write(ino, next, kind, name, entry.as_ref());
+        // Passed on by reference: an entry is large, and there are thousands of them.
+        let entry = if self.plus && !dots { entry().ok() } else { None };
+        self.write(ino, next, kind, name, entry.as_ref().filter(|entry| entry.node.is_some()));
         Ok(())
     }
 

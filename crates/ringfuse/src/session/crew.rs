@@ -13,6 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::dispatch::Framing;
 use crate::mem::{Room, Slot};
+use crate::session::placement::Placement;
 
 /// What reaches a worker while it serves.
 pub(crate) enum Letter {
@@ -42,6 +43,7 @@ pub(crate) struct Crew {
     help_wanted: AtomicBool,
     /// The control thread's, which starts workers.
     nudge: Arc<OwnedFd>,
+    pub(crate) placement: Placement,
 }
 
 /// What others know of a worker. Each on cache lines of its own, since the owner writes at every turn.
@@ -70,6 +72,7 @@ impl Crew {
             desks: letters.into_iter().enumerate().map(desk).collect(),
             help_wanted: AtomicBool::new(false),
             nudge,
+            placement: Placement::new(),
         }
     }
 

@@ -347,6 +347,11 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         }
     }
 
+    /// How many requests all workers have served so far.
+    pub(crate) fn served_by_all(&self) -> u64 {
+        self.service.shared.counters.iter().map(|counters| counters.committed.get()).sum()
+    }
+
     /// So many requests have come at once.
     pub(crate) fn came(&self, together: usize) {
         if together > 0 {

@@ -2,16 +2,23 @@
 //!
 //! A worker is bound to the CPU whose programs it serves, so that the two take turns on it. The answer wakes the program, which
 //! goes on there if it is still on that CPU's queue, and to another that idles if not: with a wake-up several times as long as
-//! the request, and so with every few requests, to and fro. A thread that sleeps having had more than its share of the CPU is
-//! left on the queue (since Linux 6.12: the delayed dequeue of EEVDF); and a program and its worker take about equally
-//! long, so that chance decides. A worker whose weight is a little larger, by a nice value of one less, is entitled to the
-//! larger share, which leaves its program with more than it is entitled to.
+//! the request, to and fro. Two means against it are tried where requests come one by one, by all workers that have such, as programs go from
+//! one to the other; and kept where requests come faster.
 //!
-//! It costs a few percent where the program stays anyhow. So it is tried where requests come one by one, and kept where they
-//! come faster with it. Who may not lower a nice value does without.
+//! **Weight.** A thread that sleeps having had more than its share of the CPU is left on the queue (since Linux 6.12: the delayed
+//! dequeue of EEVDF); and a program and its worker take about equally long, so that chance decides. A worker whose weight is
+//! a little larger, by a nice value of one less, is entitled to the larger share, which leaves its program with more than it
+//! is entitled to. Who may not lower a nice value does without.
+//!
+//! **Lingering.** A CPU whose worker looks for requests for a moment, before it sleeps, does not idle, so that the program stays on
+//! the other to which it went; and where it comes back, the worker need not be woken. It costs CPU time, so it must be
+//! worth more.
 
 use std::cell::Cell;
 use std::io;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::getpriority_process;
@@ -19,123 +26,212 @@ use rustix::process::getpriority_process;
 /// One less than usual weighs 1.25 times as much, `setpriority(2)`.
 const KEEPING: i32 = -1;
 
+/// For how long a worker looks for requests before it sleeps: a little longer than a program takes that does not have to wait.
+pub(crate) const LINGER: Duration = Duration::from_micros(30);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    Weight = 1,
+    Lingering = 2,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Not done; tried after so many windows that call for it.
-    Off { pause: u32 },
-    /// Being tried, where a request took that long before.
-    Trial { before: Duration },
+    /// Nothing is done; something is tried after so many windows that call for it, or after some that are slower than when
+    /// nothing helped.
+    Off { pause: u32, slow: u32 },
+    /// Weight is tried, where a request took that long before; the first window after the change does not count.
+    Weight { before: Duration, settled: bool },
+    /// Lingering is tried, after weight.
+    Lingering { before: Duration, weight: Duration, settled: bool },
     /// Done, as a request took that long in the trial; looked into again after so many windows.
-    On { each: Duration, left: u32 },
+    On { means: Means, each: Duration, left: u32 },
 }
 
-/// A worker's decision whether to weigh more than its program.
+/// What has been tried, and how it went.
 #[derive(Debug)]
-pub(crate) struct Placement {
-    stage: Cell<Stage>,
-    /// Turns with requests since the window began, and the requests that came in them.
-    turns: Cell<u32>,
-    requests: Cell<usize>,
-    began: Cell<Instant>,
-    failures: Cell<u32>,
-    keep: Cell<u32>,
-    /// Whether the nice value can be changed, once it was tried.
-    allowed: Cell<Option<bool>>,
+struct Trials {
+    stage: Stage,
+    failures: u32,
+    /// How long a request took when nothing helped.
+    helpless: Duration,
+    keep: u32,
+    /// When the window began, and how many requests all workers had served by then.
+    began: Instant,
+    served: u64,
 }
 
-impl Placement {
-    /// Turns that are timed together.
+impl Trials {
+    /// Requests that are timed together, at least.
     const WINDOW: u32 = 128;
-
-    /// Of so many turns, one may bring more than one request, for the window to count as that of a lone program.
-    const LONE: usize = 8;
 
     /// Slower requests take long for other reasons.
     const WORTHWHILE: Duration = Duration::from_micros(100);
 
-    /// How many windows call for it before it is tried, at first and at least.
+    /// How many windows call for it before anything is tried, at first and at least.
     const IN_A_ROW: u32 = 2;
 
     /// Windows after which it is looked into whether it is still of use: at first, and at most, after it always was.
     const KEPT: std::ops::RangeInclusive<u32> = 32..=1024;
 
+    fn new() -> Self {
+        Self {
+            stage: Stage::Off { pause: Self::IN_A_ROW, slow: 0 },
+            failures: 0,
+            helpless: Duration::MAX,
+            keep: *Self::KEPT.start(),
+            began: Instant::now(),
+            served: 0,
+        }
+    }
+
+    /// A window has ended, in which a request took that long.
+    fn decide(&mut self, each: Duration) {
+        self.stage = match self.stage {
+            Stage::Off { pause, .. } if each >= Self::WORTHWHILE => {
+                Stage::Off { pause: pause.max(Self::IN_A_ROW), slow: 0 }
+            }
+            Stage::Off { pause, slow } => {
+                let slow = if each * 4 / 5 > self.helpless { slow + 1 } else { 0 };
+                if pause == 0 || slow > Self::IN_A_ROW {
+                    Stage::Weight { before: each, settled: false }
+                } else {
+                    Stage::Off { pause: pause - 1, slow }
+                }
+            }
+            Stage::Weight { before, settled: false } => Stage::Weight { before, settled: true },
+            Stage::Weight { before, .. } => Stage::Lingering { before, weight: each, settled: false },
+            Stage::Lingering { before, weight, settled: false } => {
+                Stage::Lingering { before, weight, settled: true }
+            }
+            Stage::Lingering { before, weight, .. } => self.conclude(before, weight, each),
+            Stage::On { each: usual, left, .. } if left == 0 || each > usual * 3 / 2 => {
+                Stage::Off { pause: 0, slow: 0 }
+            }
+            Stage::On { means, each: usual, left } => Stage::On { means, each: usual, left: left - 1 },
+        };
+    }
+
+    /// What to do after a trial, by how long a request took before it and with each of the means.
+    fn conclude(&mut self, before: Duration, weight: Duration, lingering: Duration) -> Stage {
+        let (means, each) = if lingering * 4 / 3 < before.min(weight) {
+            (Means::Lingering, lingering)
+        } else if weight * 16 / 15 < before {
+            (Means::Weight, weight)
+        } else {
+            // Where nothing is of use, it is tried ever more rarely.
+            self.failures = (self.failures + 1).min(10);
+            self.helpless = before;
+            self.keep = *Self::KEPT.start();
+            return Stage::Off { pause: Self::IN_A_ROW << self.failures, slow: 0 };
+        };
+        self.failures = 0;
+        let left = self.keep;
+        self.keep = (self.keep * 2).min(*Self::KEPT.end());
+        Stage::On { means, each, left }
+    }
+
+    fn means(&self) -> Option<Means> {
+        match self.stage {
+            Stage::Off { .. } => None,
+            Stage::Weight { .. } => Some(Means::Weight),
+            Stage::Lingering { .. } => Some(Means::Lingering),
+            Stage::On { means, .. } => Some(means),
+        }
+    }
+}
+
+/// What all workers do about it.
+#[derive(Debug)]
+pub(crate) struct Placement {
+    /// [`Means`], or zero.
+    means: AtomicU8,
+    trials: Mutex<Trials>,
+}
+
+impl Placement {
+    pub(crate) fn new() -> Self {
+        Self { means: AtomicU8::new(0), trials: Mutex::new(Trials::new()) }
+    }
+
+    fn means(&self) -> Option<Means> {
+        let means = self.means.load(Ordering::Relaxed);
+        [Means::Weight, Means::Lingering].into_iter().find(|one| *one as u8 == means)
+    }
+
+    /// A worker has had a window's turns with the requests of a lone program; all together have served so many by now.
+    fn window(&self, now: Instant, served: u64) {
+        let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = u32::try_from(served.saturating_sub(trials.served)).unwrap_or(u32::MAX);
+        if count < Trials::WINDOW {
+            return;
+        }
+        let each = now.saturating_duration_since(trials.began) / count;
+        (trials.began, trials.served) = (now, served);
+        trials.decide(each);
+        self.means.store(trials.means().map_or(0, |means| means as u8), Ordering::Relaxed);
+    }
+}
+
+/// A worker's part in it.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Turns with requests since the window began, and the requests that came in them.
+    turns: Cell<u32>,
+    requests: Cell<usize>,
+    /// The last window's requests came one by one.
+    lone: Cell<bool>,
+    /// What this worker does.
+    does: Cell<Option<Means>>,
+    /// Whether the nice value can be changed, once it was tried.
+    allowed: Cell<Option<bool>>,
+}
+
+impl Part {
+    /// Of so many turns, one may bring more than one request, for the window to count as that of a lone program.
+    const LONE: usize = 8;
+
     pub(crate) fn new() -> Self {
         Self {
-            stage: Cell::new(Stage::Off { pause: Self::IN_A_ROW }),
             turns: Cell::new(0),
             requests: Cell::new(0),
-            began: Cell::new(Instant::now()),
-            failures: Cell::new(0),
-            keep: Cell::new(*Self::KEPT.start()),
+            lone: Cell::new(true),
+            does: Cell::new(None),
             allowed: Cell::new(None),
         }
     }
 
-    /// So many requests came at once, to a worker on its CPU.
-    pub(crate) fn came(&self, requests: usize) {
+    /// So many requests came at once. `served` tells how many all workers have served.
+    pub(crate) fn came(&self, requests: usize, placement: &Placement, served: impl FnOnce() -> u64) {
         if requests == 0 {
             return;
         }
-        let turns = self.turns.get();
-        if turns == 0 {
-            self.began.set(Instant::now());
-            self.requests.set(0);
-        }
+        let turns = self.turns.get() + 1;
+        self.turns.set(turns);
         self.requests.set(self.requests.get() + requests);
-        if turns < Self::WINDOW {
-            self.turns.set(turns + 1);
-            return;
+        if turns == Trials::WINDOW {
+            let beyond = self.requests.replace(0) - turns as usize;
+            self.turns.set(0);
+            self.lone.set(beyond * Self::LONE <= turns as usize);
+            if self.lone.get() {
+                placement.window(Instant::now(), served());
+            }
         }
-        self.turns.set(0);
-        let lone = (self.requests.get() - turns as usize) * Self::LONE <= turns as usize;
-        self.decide(lone.then(|| self.began.get().elapsed() / Self::WINDOW));
-    }
-
-    /// A window has ended, in which a request of a lone program took that long.
-    fn decide(&self, each: Option<Duration>) {
-        let stage = self.stage.get();
-        let each = match (stage, each) {
-            (Stage::Off { .. }, Some(each)) if each < Self::WORTHWHILE => each,
-            (Stage::Off { pause }, _) => {
-                self.stage.set(Stage::Off { pause: pause.max(Self::IN_A_ROW) });
-                return;
-            }
-            (_, Some(each)) => each,
-            (_, None) => return self.stop(false),
-        };
-        match stage {
-            Stage::Off { pause: 0 } if self.weigh(KEEPING) => self.stage.set(Stage::Trial { before: each }),
-            Stage::Off { pause } => self.stage.set(Stage::Off { pause: pause.saturating_sub(1) }),
-            Stage::Trial { before } if each * 16 / 15 < before => {
-                self.failures.set(0);
-                let keep = self.keep.get();
-                self.keep.set((keep * 2).min(*Self::KEPT.end()));
-                self.stage.set(Stage::On { each, left: keep });
-            }
-            Stage::Trial { .. } => self.stop(true),
-            Stage::On { each: usual, left } if left == 0 || each > usual * 2 => {
-                self.weigh(0);
-                self.stage.set(Stage::Off { pause: 0 });
-            }
-            Stage::On { each: usual, left } => self.stage.set(Stage::On { each: usual, left: left - 1 }),
+        let means = if self.lone.get() { placement.means() } else { None };
+        if self.does.replace(means) != means {
+            self.weigh(if means == Some(Means::Weight) { KEEPING } else { 0 });
         }
     }
 
-    /// Ends it. Where it was of no use, it is tried ever more rarely.
-    fn stop(&self, failed: bool) {
-        self.weigh(0);
-        if failed {
-            self.failures.set((self.failures.get() + 1).min(10));
-            self.keep.set(*Self::KEPT.start());
-        }
-        self.stage.set(Stage::Off { pause: Self::IN_A_ROW << self.failures.get() });
+    /// Whether to look for requests for a moment before sleeping.
+    pub(crate) fn lingers(&self) -> bool {
+        self.does.get() == Some(Means::Lingering)
     }
 
-    /// Sets this thread's nice value. Returns whether that could be done.
-    fn weigh(&self, nice: i32) -> bool {
+    /// Sets this thread's nice value, if that may be done.
+    fn weigh(&self, nice: i32) {
         let allowed = self.allowed.get().unwrap_or_else(is_usual) && set_nice(nice).is_ok();
         self.allowed.set(Some(allowed));
-        allowed
     }
 }
 
@@ -163,79 +259,139 @@ fn set_nice(nice: i32) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    const FAST: Option<Duration> = Some(Duration::from_micros(8));
-    const SLOW: Option<Duration> = Some(Duration::from_micros(12));
+    const FAST: Duration = Duration::from_micros(8);
+    const SLOW: Duration = Duration::from_micros(12);
 
     /// This thread's nice value.
     fn nice() -> i32 {
         getpriority_process(None).unwrap()
     }
 
-    /// Requests come until it is tried; `None` if it must not be.
-    fn tried() -> Option<Placement> {
-        let placement = Placement::new();
-        for _ in 0..=Placement::IN_A_ROW {
-            placement.decide(SLOW);
+    /// Something is tried, with which a request takes so long.
+    fn try_out(trials: &mut Trials, weight: Duration, lingering: Duration) {
+        for each in [weight, lingering] {
+            assert!(matches!(trials.stage, Stage::Weight { .. } | Stage::Lingering { .. }));
+            trials.decide(each * 9);
+            trials.decide(each);
         }
-        let is_tried = matches!(placement.stage.get(), Stage::Trial { .. });
-        assert_eq!(is_tried, nice() == KEEPING);
-        if !is_tried {
-            println!("not allowed here");
-            assert_eq!(placement.allowed.get(), Some(false));
+    }
+
+    /// Requests come until something is to be tried.
+    fn before_the_trial() -> Trials {
+        let mut trials = Trials::new();
+        for _ in 0..=Trials::IN_A_ROW {
+            assert_eq!(trials.means(), None);
+            trials.decide(SLOW);
         }
-        is_tried.then_some(placement)
+        assert_eq!(trials.means(), Some(Means::Weight));
+        trials
     }
 
     #[test]
-    fn it_is_kept_where_it_helps_and_tried_anew_from_time_to_time() {
-        let Some(placement) = tried() else { return };
-        placement.decide(FAST);
+    fn what_helps_is_kept_and_tried_anew_from_time_to_time() {
+        let mut trials = before_the_trial();
         for keep in [32, 64, 128, 256, 512, 1024, 1024] {
+            try_out(&mut trials, FAST, FAST);
             for _ in 0..=keep {
-                assert!(matches!(placement.stage.get(), Stage::On { .. }));
-                assert_eq!(nice(), KEEPING);
-                placement.decide(FAST);
+                assert_eq!(trials.means(), Some(Means::Weight));
+                trials.decide(FAST);
             }
-            assert_eq!((placement.stage.get(), nice()), (Stage::Off { pause: 0 }, 0));
-            placement.decide(SLOW);
-            placement.decide(FAST);
+            assert_eq!(trials.stage, Stage::Off { pause: 0, slow: 0 });
+            trials.decide(SLOW);
+        }
+        // It is over as soon as it is of no use.
+        try_out(&mut trials, FAST, FAST);
+        trials.decide(FAST * 2);
+        assert_eq!(trials.stage, Stage::Off { pause: 0, slow: 0 });
+    }
+
+    #[test]
+    fn lingering_has_to_be_worth_more() {
+        for (weight, lingering, means) in [
+            (SLOW, FAST, Some(Means::Lingering)),
+            (SLOW, SLOW * 7 / 8, None),
+            (SLOW * 7 / 8, FAST, Some(Means::Weight)),
+            (SLOW * 7 / 8, FAST * 3 / 4, Some(Means::Lingering)),
+            (SLOW, SLOW, None),
+        ] {
+            let mut trials = before_the_trial();
+            try_out(&mut trials, weight, lingering);
+            assert_eq!(trials.means(), means, "{weight:?} {lingering:?}");
         }
     }
 
     #[test]
-    fn where_it_does_not_help_it_is_tried_ever_more_rarely() {
-        let Some(placement) = tried() else { return };
-        let mut trials = 0;
+    fn what_does_not_help_is_tried_ever_more_rarely() {
+        let (mut trials, mut tries) = (Trials::new(), 0);
         for _ in 0..1000 {
-            placement.decide(SLOW);
-            trials += u32::from(nice() == KEEPING);
+            trials.decide(SLOW);
+            tries += u32::from(matches!(trials.stage, Stage::Weight { settled: false, .. }));
         }
-        assert!((3..10).contains(&trials), "{trials}");
+        assert!((4..12).contains(&tries), "{tries}");
+        // Nor is anything tried where a request takes long for other reasons.
+        let mut trials = Trials::new();
+        (0..1000).for_each(|_| trials.decide(Trials::WORTHWHILE));
+        assert_eq!(trials.means(), None);
     }
 
     #[test]
-    fn several_programs_at_once_end_it() {
-        let Some(placement) = tried() else { return };
-        placement.decide(FAST);
-        for _ in 0..=Placement::WINDOW {
-            placement.came(2);
+    fn it_is_tried_at_once_where_requests_become_slow() {
+        let mut trials = before_the_trial();
+        while trials.failures < 8 || trials.means().is_some() {
+            trials.decide(SLOW);
         }
-        assert_eq!((placement.stage.get(), nice()), (Stage::Off { pause: Placement::IN_A_ROW }, 0));
+        // Not for one window that something else held up.
+        for each in [SLOW * 2, SLOW, SLOW * 2, SLOW * 2] {
+            trials.decide(each);
+            assert_eq!(trials.means(), None);
+        }
+        trials.decide(SLOW * 2);
+        assert_eq!(trials.means(), Some(Means::Weight));
     }
 
     #[test]
-    fn now_and_then_a_second_request_does_not_end_it() {
-        let Some(placement) = tried() else { return };
-        placement.decide(FAST);
-        for turn in 0..=Placement::WINDOW {
-            placement.came(if turn.is_multiple_of(10) { 2 } else { 1 });
+    fn a_worker_takes_part_while_its_requests_come_one_by_one() {
+        let (placement, part) = (Placement::new(), Part::new());
+        placement.trials.lock().unwrap().stage = Stage::On { means: Means::Weight, each: FAST, left: 900 };
+        let mut served = 0;
+        let mut window = |each: fn(u32) -> usize| {
+            for turn in 0..Trials::WINDOW {
+                served += each(turn) as u64;
+                part.came(each(turn), &placement, || served);
+            }
+        };
+        window(|_| 1);
+        let allowed = part.allowed.get() == Some(true);
+        if !allowed {
+            println!("a nice value may not be lowered here");
         }
-        assert!(matches!(placement.stage.get(), Stage::On { .. }));
-    }
-
-    #[test]
-    fn what_a_worker_starts_weighs_what_is_usual() {
-        let Some(_placement) = tried() else { return };
+        let keeping = if allowed { KEEPING } else { 0 };
+        assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
+        // What it starts has the usual weight.
         assert_eq!(std::thread::spawn(nice).join().unwrap(), 0);
+        window(|turn| 1 + usize::from(turn.is_multiple_of(10)));
+        assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
+        window(|_| 2);
+        assert_eq!((part.does.get(), nice()), (None, 0));
+        window(|_| 1);
+        assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
+    }
+
+    #[test]
+    fn windows_are_those_of_all_workers() {
+        let placement = Placement::new();
+        let began = placement.trials.lock().unwrap().began;
+        let at = |micros| began + Duration::from_micros(micros);
+        let stage = || placement.trials.lock().unwrap().stage;
+        // Too few of them, then two workers' requests.
+        placement.window(at(1000), 100);
+        assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW, slow: 0 });
+        placement.window(at(2560), 256);
+        assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW - 1, slow: 0 });
+        placement.window(at(5120), 512);
+        placement.window(at(7680), 768);
+        let before = Duration::from_micros(10);
+        assert_eq!(stage(), Stage::Weight { before, settled: false });
+        assert_eq!(placement.means(), Some(Means::Weight));
     }
 }

@@ -14,7 +14,7 @@ use crate::session::crew::Crew;
 use crate::session::ending::{Ending, unanswered};
 use crate::session::entries::Entries;
 use crate::session::executor::Executor;
-use crate::session::placement::Placement;
+use crate::session::placement::{LINGER, Part};
 use crate::transport::ring::Drained;
 
 /// The runtime's place among the ring's watched descriptors.
@@ -35,7 +35,7 @@ where
     let mut completed = Vec::new();
     let mut alarm = false;
     let work = Workload::default();
-    let placement = Placement::new();
+    let part = Part::new();
     loop {
         // Much at hand is shared with those who have nothing to do.
         let measured = work.begin(completed.len());
@@ -64,6 +64,9 @@ where
             entries.submitted(&completed);
             more |= !completed.is_empty() | drained.any();
         }
+        if !more && part.lingers() {
+            more = ring.linger(LINGER)?;
+        }
         if !more {
             crew.set_idle(me, true);
             let due = executor.timeout().into_iter().chain(entries.pages.timeout()).min();
@@ -71,7 +74,7 @@ where
             crew.set_idle(me, false);
         }
         drained |= ring.drain(&mut completed)?;
-        placement.came(completed.len());
+        part.came(completed.len(), &crew.placement, || entries.served_by_all());
         entries.came(completed.len());
         if completed.is_empty() {
             entries.pages.trim(|number, slot| ring.release_pages(number, slot));

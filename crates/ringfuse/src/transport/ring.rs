@@ -9,7 +9,7 @@ use std::ops::BitOrAssign;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
@@ -322,20 +322,36 @@ impl Ring {
         if self.staged.get() == 0 {
             return Ok(());
         }
-        self.enter(0, None)
+        self.enter(None, None)
     }
 
     /// Hands over what is staged and waits for a completion, or as long as the timeout says.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.enter(1, timeout)
+        self.enter(Some(1), timeout)
     }
 
-    fn enter(&self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+    /// Hands over what is staged, and looks for completions for that long without sleeping. Returns whether there are any.
+    pub(crate) fn linger(&self, at_most: Duration) -> io::Result<bool> {
+        let end = Instant::now() + at_most;
+        loop {
+            self.enter(Some(0), None)?;
+            if !self.uring.borrow_mut().completion().is_empty() {
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// `want` is how many completions to wait for, or `None` not to look for any.
+    fn enter(&self, want: Option<u32>, timeout: Option<Duration>) -> io::Result<()> {
         self.uring.borrow_mut().submission().sync();
         let mut flags = self.registered.flags;
-        if want > 0 {
+        if want.is_some() {
             flags |= EnterFlags::GETEVENTS | self.no_iowait;
         }
+        let want = want.unwrap_or(0);
         let staged = self.staged.get();
         let entered = match timeout.map(Timespec::from) {
             // SAFETY: no argument is passed, and what the submissions refer to is valid (`push`).
