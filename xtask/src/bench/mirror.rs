@@ -1,4 +1,5 @@
-//! `ringfuse mirror` beside its own source, and beside other programs that pass a directory on.
+//! `ringfuse mirror` beside its own source, and beside other programs that pass a directory on: one on another library, and
+//! any that are named.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
@@ -6,11 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
+
 use super::numbers::{cell, markdown, median, ratio};
 use super::place::folder;
 use super::server::{Served, finish};
 use super::table::text;
-use super::{Options, machine, write};
+use super::{Options, built, machine, write};
 use crate::run::{Done, target};
 
 /// The servers of ours, by their options.
@@ -20,9 +23,13 @@ const OURS: [(&str, &[&str]); 3] = [
     ("mirror --passthrough", &["--passthrough"]),
 ];
 const NATIVE: &str = "native";
+/// The other that is always there: a plain one on the library fuser.
+const FUSER: &str = "fuser";
 
-/// Files in each of the directories that are walked.
-const FILES: usize = 50;
+/// Files that are walked, at most.
+const FILES: usize = 50_000;
+/// How many of them are in a directory.
+const IN_EACH: usize = 50;
 
 struct Load {
     name: &'static str,
@@ -82,32 +89,46 @@ impl fmt::Display for Trouble {
 }
 
 pub(super) fn mirror(options: &Options, against: &[String]) -> Done {
-    let others = chosen(against)?;
-    let bench = Bench { options, source: lay(options)? };
-    let mut names = vec![NATIVE.to_owned()];
-    names.extend(OURS.iter().map(|(name, _)| (*name).to_owned()));
-    names.extend(others.iter().map(|(name, _)| (*name).to_owned()));
+    let against = chosen(against)?;
+    let mut names = always();
+    names.extend(against.iter().map(|(name, _)| name));
+    let wanted = if options.quick { 2000 } else { FILES };
+    let descriptors = getrlimit(Resource::Nofile).maximum;
+    let files = walked(wanted, descriptors);
+    let limit = descriptors.filter(|_| files < wanted);
+    let bench = Bench { options, against, source: lay(options, files)?, files, limit };
     let (mut samples, mut troubles) = (Vec::new(), Vec::<Trouble>::new());
     for round in 0..options.rounds() {
         println!("round {} of {}", round + 1, options.rounds());
         let mut turns = names.clone();
         turns.rotate_left(round % names.len());
         for name in turns {
-            let command = bench.command(&name, &others);
-            if let Err(error) = bench.server(&name, command, &mut samples, &mut troubles) {
-                troubles.push(Trouble { server: name.clone(), what: error });
+            if let Err(error) = bench.server(name, &mut samples, &mut troubles) {
+                troubles.push(Trouble { server: name.to_owned(), what: error });
             }
             println!(" {name}");
         }
     }
     bench.report(&names, &samples, &troubles)?;
     // What others cannot do is told, and no failure of this measurement.
-    let of_ours = troubles.iter().filter(|trouble| others.iter().all(|(other, _)| *other != trouble.server));
+    let others = others(&names);
+    let of_ours = troubles.iter().filter(|trouble| !others.contains(&trouble.server.as_str()));
     let of_ours: Vec<String> = of_ours.map(Trouble::to_string).collect();
     if of_ours.is_empty() { Ok(()) } else { Err(of_ours.join("\n")) }
 }
 
-/// What the mirror is compared with: names and commands.
+/// What is measured whatever is asked for, the others last.
+fn always() -> Vec<&'static str> {
+    let ours = OURS.iter().map(|(name, _)| *name);
+    [NATIVE].into_iter().chain(ours).chain([FUSER]).collect()
+}
+
+/// Those of all that are neither the source nor ours.
+fn others<'a, 'b>(names: &'a [&'b str]) -> &'a [&'b str] {
+    &names[1 + OURS.len()..]
+}
+
+/// What else the mirror is compared with: names and commands.
 pub(super) fn chosen(against: &[String]) -> Done<Vec<(&str, &str)>> {
     against.iter().map(|other| named(other)).collect()
 }
@@ -116,14 +137,18 @@ pub(super) fn chosen(against: &[String]) -> Done<Vec<(&str, &str)>> {
 fn named(other: &str) -> Done<(&str, &str)> {
     let wanted =
         || format!("`{other}` is not NAME=COMMAND, as in 'other=/path/program -f -o source={{source}}'");
-    other
+    let (name, command) = other
         .split_once('=')
         .filter(|(name, command)| !name.contains(['/', ' ']) && !command.is_empty())
-        .ok_or_else(wanted)
+        .ok_or_else(wanted)?;
+    if always().contains(&name) {
+        return Err(format!("`{name}` is the name of what is measured anyway"));
+    }
+    Ok((name, command))
 }
 
 /// What is mirrored: a large file, and many small ones.
-fn lay(options: &Options) -> Done<PathBuf> {
+fn lay(options: &Options, files: usize) -> Done<PathBuf> {
     let source = folder("source")?;
     let failed = |path: &Path| {
         let path = path.display().to_string();
@@ -136,10 +161,10 @@ fn lay(options: &Options) -> Done<PathBuf> {
     for _ in 0..large_mib(options) {
         file.write_all(&mib).map_err(failed(&large))?;
     }
-    for number in 0..files(options) / FILES {
+    for number in 0..files / IN_EACH {
         let directory = source.join(format!("tree/d{number}"));
         std::fs::create_dir_all(&directory).map_err(failed(&directory))?;
-        for file in 0..FILES {
+        for file in 0..IN_EACH {
             let path = directory.join(format!("f{file}"));
             std::fs::write(&path, "").map_err(failed(&path))?;
         }
@@ -151,24 +176,37 @@ fn large_mib(options: &Options) -> usize {
     if options.quick { 64 } else { 512 }
 }
 
-fn files(options: &Options) -> usize {
-    if options.quick { 2000 } else { 50_000 }
+/// How many files are walked by programs that may have so many descriptors: others keep one for each, and need some beside.
+fn walked(wanted: usize, descriptors: Option<u64>) -> usize {
+    let room = descriptors.and_then(|limit| usize::try_from(limit / 2000 * 1000).ok());
+    room.map_or(wanted, |room| wanted.min(room.max(1000)))
 }
 
 struct Bench<'a> {
     options: &'a Options,
+    /// Names and commands.
+    against: Vec<(&'a str, &'a str)>,
     source: PathBuf,
+    /// How many are walked.
+    files: usize,
+    /// How many descriptors a program may have, where that makes them few.
+    limit: Option<u64>,
 }
 
 impl Bench<'_> {
     /// How a server is started; `None` for the source itself.
-    fn command(&self, name: &str, others: &[(&str, &str)]) -> Option<Command> {
+    fn command(&self, name: &str) -> Option<Command> {
         if let Some((_, args)) = OURS.iter().find(|(ours, _)| *ours == name) {
             let mut command = Command::new(target().join("release/ringfuse"));
             command.arg("mirror").args(*args).arg(&self.source);
             return Some(command);
         }
-        let (_, command) = others.iter().find(|(other, _)| *other == name)?;
+        if name == FUSER {
+            let mut command = Command::new(built("mirror-fuser"));
+            command.arg(&self.source);
+            return Some(command);
+        }
+        let (_, command) = self.against.iter().find(|(other, _)| *other == name)?;
         let command = command.replace("{source}", text(&self.source));
         let mut words = command.split_whitespace();
         let mut command = Command::new(words.next()?);
@@ -176,15 +214,9 @@ impl Bench<'_> {
         Some(command)
     }
 
-    fn server(
-        &self,
-        name: &str,
-        command: Option<Command>,
-        samples: &mut Vec<Sample>,
-        troubles: &mut Vec<Trouble>,
-    ) -> Done {
-        let served =
-            command.map(|command| Served::start(&name.replace([' ', '/', ','], ""), command)).transpose()?;
+    fn server(&self, name: &str, samples: &mut Vec<Sample>, troubles: &mut Vec<Trouble>) -> Done {
+        let start = |command| Served::start(&name.replace([' ', '/', ','], ""), command);
+        let served = self.command(name).map(start).transpose()?;
         let root = served.as_ref().map_or(&self.source, |served| &served.dir);
         for load in &LOADS {
             match self.measure(load, root, served.as_ref()) {
@@ -225,7 +257,7 @@ impl Bench<'_> {
                 let start = Instant::now();
                 // To tell the size it has to look at each.
                 self.run(Command::new("find").arg(root.join("tree")).args(["-size", "+1000000k"]), served)?;
-                Ok(files(self.options) as f64 / start.elapsed().as_secs_f64())
+                Ok(self.files as f64 / start.elapsed().as_secs_f64())
             }
         }
     }
@@ -238,15 +270,15 @@ impl Bench<'_> {
             .map_err(|error| error.lines().next().unwrap_or_default().to_owned())
     }
 
-    fn report(&self, names: &[String], samples: &[Sample], troubles: &[Trouble]) -> Done {
+    fn report(&self, names: &[&str], samples: &[Sample], troubles: &[Trouble]) -> Done {
         let out = self.options.out();
         let of = |server: &str, load: &str| {
             let values = samples.iter().filter(|sample| sample.server == server && sample.load == load);
             median(values.map(|sample| sample.value))
         };
-        let others = &names[1 + OURS.len()..];
+        let others = others(names);
         let mut head = vec!["load".to_owned()];
-        head.extend(names.iter().cloned());
+        head.extend(names.iter().map(|name| (*name).to_owned()));
         head.extend(["unit".to_owned(), "passthrough ÷ native".to_owned()]);
         head.extend(others.iter().map(|other| format!("mirror ÷ {other}")));
         let rows: Vec<Vec<String>> = LOADS
@@ -265,12 +297,16 @@ impl Bench<'_> {
         let _ = write!(
             report,
             "`ringfuse mirror` of a directory on tmpfs, each figure the median of the rounds, in which all take their turns; programs \
-             are not bound to CPUs. *Buffered* reads are those of dd, which goes through a file of \
-             {} MiB that is not cached; the *walk* looks at each of {} files that the kernel has not seen yet.\n\n{}",
+             are not bound to CPUs. `{FUSER}` is a plain mirror on the library fuser 0.18 (`benches/peers`), with the settings that its \
+             documentation advises; it keeps names and attributes for as long. *Buffered* reads are those of dd, which goes through a \
+             file of {} MiB that is not cached; the *walk* looks at each of {} files that the kernel has not seen yet",
             large_mib(self.options),
-            files(self.options),
-            markdown(&head, &rows)
+            self.files
         );
+        if let Some(limit) = self.limit {
+            let _ = write!(report, "; others keep a descriptor for each, and may have {limit}");
+        }
+        let _ = write!(report, ".\n\n{}", markdown(&head, &rows));
         let mut told: Vec<String> = troubles.iter().map(Trouble::to_string).collect();
         told.dedup();
         for trouble in told {
@@ -312,5 +348,15 @@ mod tests {
         );
         assert!(named("/usr/bin/ll -o source={source}").is_err());
         assert!(named("ll=").is_err());
+        assert!(named("fuser=/usr/bin/ll").is_err());
+    }
+
+    #[test]
+    fn as_many_files_are_walked_as_descriptors_allow() {
+        assert_eq!(walked(50_000, None), 50_000);
+        assert_eq!(walked(50_000, Some(1 << 20)), 50_000);
+        assert_eq!(walked(50_000, Some(20_000)), 10_000);
+        assert_eq!(walked(50_000, Some(65_535)), 32_000);
+        assert_eq!(walked(2000, Some(1024)), 1000);
     }
 }
