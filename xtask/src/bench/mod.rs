@@ -72,7 +72,7 @@ enum What {
 const AFTER_HELP: &str = "\
 Examples:
   cargo xtask bench
-      the whole comparison: about twenty minutes
+      the whole comparison: about half an hour
   cargo xtask bench --load fstat --only ringfuse --only fuser --rounds 3
       a part of it, to look at a change
   cargo xtask bench --quick

@@ -2,8 +2,8 @@
 //!
 //! A worker is bound to the CPU whose programs it serves, so that the two take turns on it. The answer wakes the program, which
 //! goes on there if it is still on that CPU's queue, and to another that idles if not: with a wake-up several times as long as
-//! the request, to and fro. Two means against it are tried where requests come one by one, by all workers that have such, as programs go from
-//! one to the other; and kept where requests come faster.
+//! the request, to and fro. Two means against it are tried where requests come one by one, by all workers that have such, as
+//! programs go from one to the other; and kept where requests come faster.
 //!
 //! **Weight.** A thread that sleeps having had more than its share of the CPU is left on the queue (since Linux 6.12: the delayed
 //! dequeue of EEVDF); and a program and its worker take about equally long, so that chance decides. A worker whose weight is
@@ -16,9 +16,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::getpriority_process;
@@ -235,6 +234,15 @@ impl Part {
     }
 }
 
+impl Drop for Part {
+    /// The thread may be the caller's own.
+    fn drop(&mut self) {
+        if self.does.get() == Some(Means::Weight) {
+            self.weigh(0);
+        }
+    }
+}
+
 /// Whether this thread is scheduled as threads usually are. If somebody wanted it otherwise, it stays as they wanted.
 fn is_usual() -> bool {
     // SAFETY: the call has no arguments but a thread's number, zero for this one.
@@ -244,11 +252,20 @@ fn is_usual() -> bool {
 
 /// Sets this thread's nice value. Threads and processes that it starts begin with one that is not negative.
 fn set_nice(nice: i32) -> io::Result<()> {
+    let reset = libc::SCHED_FLAG_RESET_ON_FORK as u64;
+    if nice < 0 {
+        return set_scheduling(nice, reset);
+    }
+    // To take the flag off again needs more rights than to set it, and it changes nothing then.
+    set_scheduling(nice, 0).or_else(|_| set_scheduling(nice, reset))
+}
+
+fn set_scheduling(nice: i32, flags: u64) -> io::Result<()> {
     // SAFETY: all zeros are a valid value.
     let mut attr = unsafe { std::mem::zeroed::<libc::sched_attr>() };
     attr.size = size_of_val(&attr) as u32;
     attr.sched_policy = libc::SCHED_OTHER as u32;
-    attr.sched_flags = libc::SCHED_FLAG_RESET_ON_FORK as u64;
+    attr.sched_flags = flags;
     attr.sched_nice = nice;
     // SAFETY: the kernel reads as many bytes as `size` says, while the call lasts.
     let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
@@ -375,6 +392,11 @@ mod tests {
         assert_eq!((part.does.get(), nice()), (None, 0));
         window(|_| 1);
         assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
+        // The thread is left as it was found.
+        drop(part);
+        // SAFETY: the call has no arguments but a thread's number, zero for this one.
+        let policy = unsafe { libc::sched_getscheduler(0) };
+        assert_eq!((policy, nice()), (libc::SCHED_OTHER, 0));
     }
 
     #[test]
