@@ -172,21 +172,19 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::mem::SlotShared;
 
-    /// Resident KiB of the mapping that this is in.
-    fn resident(at: NonNull<u8>) -> usize {
-        let address = |text: &str| usize::from_str_radix(text, 16).ok();
-        let range = |line: &str| {
-            let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-            Some(address(start)?..address(end)?)
-        };
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let is_it = |line: &&str| range(line).is_some_and(|range| range.contains(&at.addr().get()));
-        let mapping = maps.lines().skip_while(|line| !is_it(line));
-        let rss = mapping.skip(1).find_map(|line| line.strip_prefix("Rss:")).unwrap();
-        rss.trim().trim_end_matches(" kB").parse().unwrap()
+    /// How many of these bytes are on pages that are there, by proc_pid_pagemap(5).
+    fn resident((start, len): (NonNull<u8>, usize)) -> usize {
+        let (first, count) = (start.addr().get() / page_size(), len.div_ceil(page_size()));
+        let mut pages = vec![0; count * 8];
+        let pagemap = std::fs::File::open("/proc/self/pagemap").unwrap();
+        pagemap.read_exact_at(&mut pages, first as u64 * 8).unwrap();
+        // The highest bit of each page's 64 tells.
+        pages.chunks(8).filter(|page| page[7] & 0x80 != 0).count() * page_size()
     }
 
     #[test]
@@ -202,7 +200,7 @@ mod tests {
             };
             let made: Vec<_> = (0..queues).map(|_| made()).collect();
             for [header, payload] in made.iter().map(|(slot, _)| slot.addresses()) {
-                assert_eq!((resident(header.0), resident(payload.0)), (0, 0));
+                assert_eq!((resident(header), resident(payload)), (0, 0));
             }
             let space = (layout.stride() * 4 + HUGE) * queues;
             println!(
@@ -230,12 +228,13 @@ mod tests {
         slots[0].header_area_mut()[8] = 8;
         // Where there is no memory for it, or it is not allowed, nothing changes.
         match shared[0].gather(frame) {
-            Ok(()) => assert_eq!(resident(slots[0].addresses()[1].0), (HUGE + 4096) / 1024),
+            Ok(()) => assert_eq!(resident((slots[0].addresses()[1].0, HUGE)), HUGE),
             Err(error) => println!("no huge page here: {error}"),
         }
         assert_eq!((slots[1].payload(8)[7], slots[0].header_area()[8]), (7, 8));
         // SAFETY: nobody uses it.
         unsafe { shared[0].release_pages() };
+        assert_eq!(resident(slots[0].addresses()[1]), 0);
         assert_eq!(slots[1].payload(8)[7], 7);
         assert!(shared[2].gather(frame + 9).is_err());
     }
