@@ -99,11 +99,11 @@ impl Arena {
     ///
     /// What `madvise(2)` fails with: for want of memory, or as somebody uses a page right now.
     pub(super) fn gather(&self, frame: usize) -> io::Result<()> {
-        let within = self.base.addr().get()..=self.base.addr().get() + self.len - HUGE.min(self.len);
-        if self.len < HUGE || !within.contains(&(frame * HUGE)) {
+        let offset = (frame * HUGE).checked_sub(self.base.addr().get());
+        let Some(offset) = offset.filter(|offset| offset + HUGE <= self.len) else {
             return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let start = self.base.as_ptr().with_addr(frame * HUGE);
+        };
+        let start = self.base.as_ptr().wrapping_add(offset);
         // SAFETY: the range is within the mapping, and its contents stay as they are, whoever uses it meanwhile.
         if unsafe { libc::madvise(start.cast(), HUGE, libc::MADV_COLLAPSE) } < 0 {
             return Err(io::Error::last_os_error());
@@ -156,17 +156,22 @@ impl Room {
         let payloads = (base + headers).next_multiple_of(HUGE) - base;
         Ok(Self { arena: Arc::new(arena), layout, payloads, made: 0, count })
     }
+}
 
-    /// The next slots, as many as are wanted or left, all owned by the server.
-    pub(crate) fn take(&mut self, most: usize) -> impl Iterator<Item = Slot> {
-        let next = self.made..self.count.min(self.made.saturating_add(most));
-        self.made = next.end;
-        next.map(|i| {
-            let (header, payload) = (i * header_len(), self.payloads + i * self.layout.payload());
-            // SAFETY: `i < count`: the headers end before the payloads begin, those within the mapping, which has room for
-            // all of them and the alignment; and each slot is made once, with its own part of it (M2).
-            unsafe { Slot::new(self.arena.clone(), header, payload, self.layout) }
-        })
+/// The slots, one after the other, all owned by the server.
+impl Iterator for Room {
+    type Item = Slot;
+
+    fn next(&mut self) -> Option<Slot> {
+        let i = self.made;
+        if i == self.count {
+            return None;
+        }
+        self.made += 1;
+        let (header, payload) = (i * header_len(), self.payloads + i * self.layout.payload());
+        // SAFETY: `i < count`: the headers end before the payloads begin, those within the mapping, which has room for
+        // all of them and the alignment; and each slot is made once, with its own part of it (M2).
+        Some(unsafe { Slot::new(self.arena.clone(), header, payload, self.layout) })
     }
 }
 
@@ -195,7 +200,7 @@ mod tests {
         for queues in [1, 2, 64, 256] {
             let made = || {
                 let mut room = Room::new(layout, 4).unwrap();
-                let slot = room.take(1).next().unwrap();
+                let slot = room.next().unwrap();
                 (slot, room)
             };
             let made: Vec<_> = (0..queues).map(|_| made()).collect();
@@ -216,9 +221,9 @@ mod tests {
     fn payloads_of_a_room_share_huge_pages() {
         let layout = Layout::for_payload(1 << 20);
         let mut room = Room::new(layout, 3).unwrap();
-        let mut slots: Vec<_> = room.take(1).collect();
-        slots.extend(room.take(9));
-        assert_eq!((slots.len(), room.take(1).count()), (3, 0));
+        let mut slots: Vec<_> = room.next().into_iter().collect();
+        slots.extend(&mut room);
+        assert_eq!((slots.len(), room.count()), (3, 0));
         let shared: Vec<_> = slots.iter().map(|slot| slot.shared().clone()).collect();
         let frame = shared[0].frames().start;
         assert_eq!(shared[0].frames(), shared[1].frames());

@@ -42,7 +42,7 @@ impl Concierge {
         let ring = Ring::new(device, watched)?;
         let place = |&queue: &u16| {
             let mut room = Room::new(plan.layout, FIRST_ENTRIES.min(plan.depth))?;
-            let slot = room.take(1).next().ok_or(io::ErrorKind::OutOfMemory)?;
+            let slot = room.next().ok_or(io::ErrorKind::OutOfMemory)?;
             Ok(Some(Place { queue, slot, room }))
         };
         let entries = queues.iter().map(place).collect::<io::Result<_>>()?;

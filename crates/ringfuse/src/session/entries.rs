@@ -118,13 +118,13 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     /// Adds entries to a queue. Each registers itself when its task is first polled.
     fn open(self: &Rc<Self>, queue: u16, count: usize) -> io::Result<()> {
         // A mapping of its own, so that what is leaked for one does not keep others.
-        self.furnish(queue, &mut Room::new(self.plan.layout, count)?);
+        self.furnish(queue, Room::new(self.plan.layout, count)?);
         Ok(())
     }
 
     /// Adds as many entries as there is room for.
-    fn furnish(self: &Rc<Self>, queue: u16, room: &mut Room) {
-        for slot in room.take(usize::MAX) {
+    fn furnish(self: &Rc<Self>, queue: u16, room: Room) {
+        for slot in room {
             self.service.shared.interrupts.add(slot.shared().clone());
             self.add(queue, slot, None);
         }
@@ -134,8 +134,8 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     pub(crate) fn adopt(self: &Rc<Self>, given: HandOver) {
         let HandOver { queue, slot, framing, room } = given;
         self.add(queue, slot, Some(framing));
-        if let Some(mut room) = room {
-            self.furnish(queue, &mut room);
+        if let Some(room) = room {
+            self.furnish(queue, room);
         }
     }
 
