@@ -98,8 +98,11 @@ impl Probe {
 
     /// Reading it takes a millisecond of a CPU.
     pub const HEAVY: &str = "heavy";
+    /// Reading it blocks its worker for a second, as no handler should.
+    pub const STUCK: &str = "stuck";
 
-    const SPECIAL: [&str; 12] = [
+    /// All of those, which a listing shows.
+    pub const SPECIAL: [&str; 13] = [
         Self::PATIENT,
         Self::PANIC,
         Self::LATE_PANIC,
@@ -112,6 +115,7 @@ impl Probe {
         Self::SPAWNER,
         Self::STUBBORN,
         Self::HEAVY,
+        Self::STUCK,
     ];
     const FIRST_SPECIAL: u64 = 10;
     const FIRST_ORDINARY: u64 = 1000;
@@ -236,6 +240,7 @@ impl Filesystem for Probe {
                 compio_runtime::spawn(work).detach();
             }
             Some(Self::HEAVY) => burn(Duration::from_millis(1)),
+            Some(Self::STUCK) => std::thread::sleep(Duration::from_secs(1)),
             Some(Self::SLOW) => compio_runtime::time::sleep(Duration::from_millis(200)).await,
             Some(Self::BLOCKING) => {
                 let slept = compio_runtime::spawn_blocking(|| std::thread::sleep(Duration::from_millis(100)));

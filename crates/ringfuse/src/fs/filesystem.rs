@@ -29,9 +29,9 @@ use crate::types::{AttrReply, Entry, Errno, Lock, Opened, Result, SessionInfo, S
 /// at any time. What a method does between two awaits must not block: other requests of the worker wait meanwhile.
 /// Blocking work belongs on another thread, by `compio::runtime::spawn_blocking`.
 ///
-/// On the ring a worker is bound to its queue's CPU most of the time, and threads inherit that from whoever starts them,
-/// those of `spawn_blocking` included: for heavy work that should use all CPUs, start threads before the session, or unbind
-/// them by `sched_setaffinity(2)`.
+/// On the ring a worker is bound to its queue's CPU most of the time, on `/dev/fuse` one may be bound to that of the only
+/// program, and threads inherit that from whoever starts them, those of `spawn_blocking` included: for heavy work that should
+/// use all CPUs, start threads before the session, or unbind them by `sched_setaffinity(2)`.
 ///
 /// A method that panics fails its request with `EIO`, and no other.
 ///

@@ -146,8 +146,10 @@ impl Control {
         }
         self.tell(0, Command::Serve(self.info.transport));
         if ring.is_err() {
-            // All of them read the device.
-            (1..self.staff.seats.len()).for_each(|worker| self.hire(worker));
+            // The next in reserve.
+            if let Some(worker) = self.crew.absent() {
+                self.hire(worker);
+            }
         }
         tracing::info!("{}", self.info);
         Ok(concierge)

@@ -14,6 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::dispatch::Framing;
 use crate::mem::{Room, Slot};
 use crate::session::placement::Placement;
+use crate::session::readers::Readers;
 
 /// What reaches a worker while it serves.
 pub(crate) enum Letter {
@@ -44,6 +45,7 @@ pub(crate) struct Crew {
     /// The control thread's, which starts workers.
     nudge: Arc<OwnedFd>,
     pub(crate) placement: Placement,
+    pub(crate) readers: Readers,
 }
 
 /// What others know of a worker. Each on cache lines of its own, since the owner writes at every turn.
@@ -62,6 +64,7 @@ struct Desk {
 impl Crew {
     /// A crew of workers that can be reached by these, none of which is there yet.
     pub(crate) fn new(letters: Vec<flume::Sender<Letter>>, nudge: Arc<OwnedFd>) -> Self {
+        let workers = letters.len();
         let desk = |(worker, letters)| Desk {
             letters,
             idle: AtomicU64::new(0),
@@ -72,7 +75,8 @@ impl Crew {
             desks: letters.into_iter().enumerate().map(desk).collect(),
             help_wanted: AtomicBool::new(false),
             nudge,
-            placement: Placement::new(),
+            placement: Placement::of_the_ring(),
+            readers: Readers::new(workers),
         }
     }
 

@@ -11,9 +11,6 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
 
 use crate::dispatch::{Framing, Outcome};
 use crate::fs::Filesystem;
@@ -23,7 +20,9 @@ use crate::proto::message::in_header;
 use crate::session::ending::{Ending, Live, unanswered};
 use crate::session::entry::{Port, Service};
 use crate::session::executor::Executor;
+use crate::session::follower::Follower;
 use crate::session::plan::Plan;
+use crate::session::readers::{Post, new_timer, set_timer};
 use crate::session::tasks::Tasks;
 use crate::transport::device::{Device, Received};
 
@@ -38,7 +37,12 @@ struct Reading {
     idle: RefCell<Vec<Rc<Turn>>>,
     /// The reader found nothing and waits for the device.
     parked: RefCell<Option<Waker>>,
+    /// This worker is in reserve: nobody reads before it is needed.
+    reserve: Cell<bool>,
     probing: Probing,
+    follower: Follower,
+    /// No other worker reads.
+    alone: Cell<bool>,
     ended: Cell<bool>,
 }
 
@@ -80,12 +84,15 @@ struct Turn {
 }
 
 impl Reading {
-    fn new() -> Self {
+    fn new(reserve: bool) -> Self {
         Self {
             vacant: Cell::new(true),
             idle: RefCell::default(),
             parked: RefCell::default(),
+            reserve: Cell::new(reserve),
             probing: Probing::default(),
+            follower: Follower::new(),
+            alone: Cell::new(!reserve),
             ended: Cell::new(false),
         }
     }
@@ -133,6 +140,11 @@ impl Reading {
         .await;
     }
 
+    fn end(&self) {
+        self.ended.set(true);
+        self.unpark();
+    }
+
     fn unpark(&self) {
         if let Some(waker) = self.parked.take() {
             waker.wake();
@@ -146,6 +158,7 @@ pub(crate) fn serve<F, P>(
     plan: &Plan,
     service: &Rc<Service<P>>,
     executor: &Rc<Executor>,
+    post: &Post,
     (ending, gone): (&Ending, &dyn Fn()),
 ) -> io::Result<()>
 where
@@ -153,10 +166,10 @@ where
     P: Deref<Target = F> + Clone + 'static,
 {
     let device = Rc::new(device);
-    let reading = Rc::new(Reading::new());
+    let reading = Rc::new(Reading::new(!post.reads()));
     let live = Live::default();
     let tasks = Tasks::new(executor.waker());
-    let waiting = Waiting::new(&device, executor)?;
+    let waiting = Waiting::new(&device, executor, post)?;
     let grow = |count| -> io::Result<()> {
         for slot in Arena::slots(plan.layout, count)? {
             let port = DevicePort { device: device.clone(), reading: reading.clone(), turn: Rc::default() };
@@ -182,6 +195,11 @@ where
         if live.none() {
             return Ok(());
         }
+        // Who is in reserve does not see the device's end.
+        if ending.has_begun() && !reading.ended.get() {
+            reading.end();
+            continue;
+        }
         // All tasks serve, and none is left to read what comes next.
         let nobody_reads = reading.vacant.get() && !reading.ended.get();
         if nobody_reads && live.count() < plan.most {
@@ -189,7 +207,7 @@ where
             continue;
         }
         if !alarm && let Some(after) = executor.unseen() {
-            waiting.set_alarm(after)?;
+            set_timer(&waiting.alarm, after)?;
             alarm = true;
         }
         more |= executor.prepare_wait() | tasks.any_woken();
@@ -199,14 +217,34 @@ where
             reading.ended.set(ready.device);
             ready
         } else {
-            waiting.wait(timeout)?
+            let waits = timeout != Some(Duration::ZERO);
+            if waits {
+                post.set_busy(false);
+            }
+            let ready = waiting.wait(timeout)?;
+            if waits {
+                post.set_busy(true);
+            }
+            ready
         };
         if ready.alarm {
             alarm = false;
             executor.look();
         }
+        if post.is_first() {
+            reading.alone.set(post.reads_alone());
+            post.set_crowd(reading.follower.sees_crowd());
+        }
+        if ready.look && post.look(|| waiting.request_waits(&device)) {
+            waiting.add(&device)?;
+            reading.reserve.set(false);
+        }
         if ready.device {
             reading.unpark();
+            if post.woken() {
+                waiting.remove(&device)?;
+                reading.reserve.set(true);
+            }
         }
         if ready.runtime || executor.timeout() == Some(Duration::ZERO) {
             executor.poll();
@@ -230,33 +268,48 @@ struct Ready {
     device: bool,
     runtime: bool,
     alarm: bool,
+    look: bool,
 }
 
 impl Waiting {
     const DEVICE: u64 = 0;
     const RUNTIME: u64 = 1;
     const ALARM: u64 = 2;
+    const LOOK: u64 = 3;
 
-    fn new(device: &Device, executor: &Executor) -> io::Result<Self> {
+    fn new(device: &Device, executor: &Executor, post: &Post) -> io::Result<Self> {
         let all = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let alarm =
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        // Cheaper than a limit of each wait, which takes a timer each time.
+        let alarm = new_timer()?;
         let add = |fd: BorrowedFd<'_>, which, flags| {
             epoll::add(&all, fd, epoll::EventData::new_u64(which), epoll::EventFlags::IN | flags)
         };
-        add(device.as_fd(), Self::DEVICE, epoll::EventFlags::EXCLUSIVE)?;
         add(executor.as_fd(), Self::RUNTIME, epoll::EventFlags::empty())?;
-        // It stays readable when it has gone off, but that is told once.
+        // Timers stay readable when they have gone off, but that is told once.
         add(alarm.as_fd(), Self::ALARM, epoll::EventFlags::ET)?;
-        Ok(Self { all, alarm })
+        add(post.timer(), Self::LOOK, epoll::EventFlags::ET)?;
+        let waiting = Self { all, alarm };
+        if post.reads() {
+            waiting.add(device)?;
+        }
+        Ok(waiting)
     }
 
-    /// Has a wait end after that time, once. Cheaper than a limit of each wait, which takes a timer each time.
-    fn set_alarm(&self, after: Duration) -> io::Result<()> {
-        let once =
-            Itimerspec { it_interval: Timespec::default(), it_value: timespec(after).unwrap_or_default() };
-        timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &once)?;
-        Ok(())
+    /// Has requests end a wait from now on.
+    fn add(&self, device: &Device) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        Ok(epoll::add(&self.all, device, epoll::EventData::new_u64(Self::DEVICE), flags)?)
+    }
+
+    /// Leaves requests to others.
+    fn remove(&self, device: &Device) -> io::Result<()> {
+        Ok(epoll::delete(&self.all, device)?)
+    }
+
+    /// Whether there is a request that nobody has read, or the device is at its end.
+    fn request_waits(&self, device: &Device) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(device.as_fd(), PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for all but the device's requests, which nobody reads, and which would end each wait at once; and for the alarm
@@ -277,7 +330,7 @@ impl Waiting {
         match poll(&mut fds, timeout.and_then(timespec).as_ref()) {
             Ok(_) => {
                 let [device, runtime, alarm] = fds.map(|fd| !fd.revents().is_empty());
-                Ok(Ready { device, runtime, alarm })
+                Ok(Ready { device, runtime, alarm, look: false })
             }
             Err(rustix::io::Errno::INTR) => Ok(Ready::default()),
             Err(error) => Err(error.into()),
@@ -286,14 +339,19 @@ impl Waiting {
 
     /// Waits for any of them.
     fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
-        let mut events = [const { MaybeUninit::uninit() }; 3];
+        let mut events = [const { MaybeUninit::uninit() }; 4];
         let (found, _) = match epoll::wait(&self.all, &mut events, timeout.and_then(timespec).as_ref()) {
             Ok(found) => found,
             Err(rustix::io::Errno::INTR) => return Ok(Ready::default()),
             Err(error) => return Err(error.into()),
         };
         let has = |which| found.iter().any(|event| event.data.u64() == which);
-        Ok(Ready { device: has(Self::DEVICE), runtime: has(Self::RUNTIME), alarm: has(Self::ALARM) })
+        Ok(Ready {
+            device: has(Self::DEVICE),
+            runtime: has(Self::RUNTIME),
+            alarm: has(Self::ALARM),
+            look: has(Self::LOOK),
+        })
     }
 }
 
@@ -312,7 +370,7 @@ struct DevicePort {
 impl Port for DevicePort {
     async fn receive(&mut self, slot: &mut Slot) -> Option<Framing> {
         self.reading.turn(&self.turn).await;
-        let mut probe = self.reading.probing.is_due();
+        let mut probe = !self.reading.reserve.get() && self.reading.probing.is_due();
         if !probe {
             self.reading.park().await;
         }
@@ -329,6 +387,7 @@ impl Port for DevicePort {
                 Ok(Received::Message(len)) => {
                     self.reading.pass();
                     let header = in_header(slot.device_area(len)).unwrap_or_default();
+                    self.reading.follower.came(header.pid, self.reading.alone.get());
                     return Some(Framing::Device { header, len });
                 }
                 Ok(Received::Nothing) => self.reading.park().await,
@@ -343,6 +402,7 @@ impl Port for DevicePort {
 
     fn answer(&mut self, slot: &mut Slot, framing: &Framing, outcome: Outcome) {
         answer(&self.device, slot, framing, outcome);
+        self.reading.follower.answered();
     }
 }
 

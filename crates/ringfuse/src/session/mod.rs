@@ -9,6 +9,7 @@ mod entries;
 mod entry;
 #[allow(unsafe_code)]
 mod executor;
+mod follower;
 mod handshake;
 mod home;
 mod interrupt;
@@ -17,6 +18,7 @@ mod pages;
 #[allow(unsafe_code)]
 mod placement;
 mod plan;
+mod readers;
 mod ring_worker;
 mod shared;
 mod stats;

@@ -22,16 +22,39 @@ use std::time::{Duration, Instant};
 
 use rustix::process::getpriority_process;
 
-/// One less than usual weighs 1.25 times as much, `setpriority(2)`.
-const KEEPING: i32 = -1;
-
 /// For how long a worker looks for requests before it sleeps: a little longer than a program takes that does not have to wait.
 pub(crate) const LINGER: Duration = Duration::from_micros(30);
 
+/// What a worker may do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Means {
+pub(crate) enum Means {
     Weight = 1,
-    Lingering = 2,
+    Lingering,
+    Beside,
+    BesideWithWeight,
+}
+
+impl Means {
+    /// For the workers of the ring, of whom each has the programs of a CPU, in the order of trial.
+    const RING: &[Self] = &[Self::Weight, Self::Lingering];
+
+    /// For the only reader of the device, who has all programs.
+    const DEVICE: &[Self] = &[Self::Beside, Self::BesideWithWeight];
+
+    /// The nice value of who does it.
+    fn nice(self) -> i32 {
+        match self {
+            Self::Weight => -1,
+            Self::BesideWithWeight => -8,
+            Self::Lingering | Self::Beside => 0,
+        }
+    }
+
+    /// Whether requests that take so long instead of that are worth it.
+    fn pays(self, each: Duration, without: Duration) -> bool {
+        let (much, little) = if self == Self::Lingering { (4, 3) } else { (16, 15) };
+        each * much / little < without
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +62,9 @@ enum Stage {
     /// Nothing is done; something is tried after so many windows that call for it, or after some that are slower than when
     /// nothing helped.
     Off { pause: u32, slow: u32 },
-    /// Weight is tried, where a request took that long before; the first window after the change does not count.
-    Weight { before: Duration, settled: bool },
-    /// Lingering is tried, after weight.
-    Lingering { before: Duration, weight: Duration, settled: bool },
+    /// One of the means is tried, where a request took that long before, and that long with the best of those that were
+    /// tried before it; the first window after the change does not count.
+    Trial { nth: usize, before: Duration, best: Option<(Means, Duration)>, settled: bool },
     /// Done, as a request took that long in the trial; looked into again after so many windows.
     On { means: Means, each: Duration, left: u32 },
 }
@@ -50,6 +72,8 @@ enum Stage {
 /// What has been tried, and how it went.
 #[derive(Debug)]
 struct Trials {
+    /// What there is to be tried, in that order.
+    all: &'static [Means],
     stage: Stage,
     failures: u32,
     /// How long a request took when nothing helped.
@@ -73,8 +97,9 @@ impl Trials {
     /// Windows after which it is looked into whether it is still of use: at first, and at most, after it always was.
     const KEPT: std::ops::RangeInclusive<u32> = 32..=1024;
 
-    fn new() -> Self {
+    fn new(all: &'static [Means]) -> Self {
         Self {
+            all,
             stage: Stage::Off { pause: Self::IN_A_ROW, slow: 0 },
             failures: 0,
             helpless: Duration::MAX,
@@ -93,17 +118,23 @@ impl Trials {
             Stage::Off { pause, slow } => {
                 let slow = if each * 4 / 5 > self.helpless { slow + 1 } else { 0 };
                 if pause == 0 || slow > Self::IN_A_ROW {
-                    Stage::Weight { before: each, settled: false }
+                    Stage::Trial { nth: 0, before: each, best: None, settled: false }
                 } else {
                     Stage::Off { pause: pause - 1, slow }
                 }
             }
-            Stage::Weight { before, settled: false } => Stage::Weight { before, settled: true },
-            Stage::Weight { before, .. } => Stage::Lingering { before, weight: each, settled: false },
-            Stage::Lingering { before, weight, settled: false } => {
-                Stage::Lingering { before, weight, settled: true }
+            Stage::Trial { nth, before, best, settled: false } => {
+                Stage::Trial { nth, before, best, settled: true }
             }
-            Stage::Lingering { before, weight, .. } => self.conclude(before, weight, each),
+            Stage::Trial { nth, before, best, .. } => {
+                let pays = self.all[nth].pays(each, best.map_or(before, |(_, each)| each));
+                let best = if pays { Some((self.all[nth], each)) } else { best };
+                if nth + 1 < self.all.len() {
+                    Stage::Trial { nth: nth + 1, before, best, settled: false }
+                } else {
+                    self.conclude(before, best)
+                }
+            }
             Stage::On { each: usual, left, .. } if left == 0 || each > usual * 3 / 2 => {
                 Stage::Off { pause: 0, slow: 0 }
             }
@@ -111,13 +142,9 @@ impl Trials {
         };
     }
 
-    /// What to do after a trial, by how long a request took before it and with each of the means.
-    fn conclude(&mut self, before: Duration, weight: Duration, lingering: Duration) -> Stage {
-        let (means, each) = if lingering * 4 / 3 < before.min(weight) {
-            (Means::Lingering, lingering)
-        } else if weight * 16 / 15 < before {
-            (Means::Weight, weight)
-        } else {
+    /// What to do after all trials, by how long a request took before them and with the best of the means.
+    fn conclude(&mut self, before: Duration, best: Option<(Means, Duration)>) -> Stage {
+        let Some((means, each)) = best else {
             // Where nothing is of use, it is tried ever more rarely.
             self.failures = (self.failures + 1).min(10);
             self.helpless = before;
@@ -133,8 +160,7 @@ impl Trials {
     fn means(&self) -> Option<Means> {
         match self.stage {
             Stage::Off { .. } => None,
-            Stage::Weight { .. } => Some(Means::Weight),
-            Stage::Lingering { .. } => Some(Means::Lingering),
+            Stage::Trial { nth, .. } => Some(self.all[nth]),
             Stage::On { means, .. } => Some(means),
         }
     }
@@ -143,19 +169,28 @@ impl Trials {
 /// What all workers do about it.
 #[derive(Debug)]
 pub(crate) struct Placement {
+    all: &'static [Means],
     /// [`Means`], or zero.
     means: AtomicU8,
     trials: Mutex<Trials>,
 }
 
 impl Placement {
-    pub(crate) fn new() -> Self {
-        Self { means: AtomicU8::new(0), trials: Mutex::new(Trials::new()) }
+    pub(crate) fn of_the_ring() -> Self {
+        Self::new(Means::RING)
+    }
+
+    pub(crate) fn of_the_device() -> Self {
+        Self::new(Means::DEVICE)
+    }
+
+    fn new(all: &'static [Means]) -> Self {
+        Self { all, means: AtomicU8::new(0), trials: Mutex::new(Trials::new(all)) }
     }
 
     fn means(&self) -> Option<Means> {
         let means = self.means.load(Ordering::Relaxed);
-        [Means::Weight, Means::Lingering].into_iter().find(|one| *one as u8 == means)
+        self.all.iter().copied().find(|one| *one as u8 == means)
     }
 
     /// A worker has had a window's turns with the requests of a lone program; all together have served so many by now.
@@ -184,6 +219,8 @@ pub(crate) struct Part {
     does: Cell<Option<Means>>,
     /// Whether the nice value can be changed, once it was tried.
     allowed: Cell<Option<bool>>,
+    /// As it was wanted last.
+    nice: Cell<i32>,
 }
 
 impl Part {
@@ -197,6 +234,7 @@ impl Part {
             lone: Cell::new(true),
             does: Cell::new(None),
             allowed: Cell::new(None),
+            nice: Cell::new(0),
         }
     }
 
@@ -218,8 +256,13 @@ impl Part {
         }
         let means = if self.lone.get() { placement.means() } else { None };
         if self.does.replace(means) != means {
-            self.weigh(if means == Some(Means::Weight) { KEEPING } else { 0 });
+            self.weigh(means.map_or(0, Means::nice));
         }
+    }
+
+    /// Whether requests come one by one, by the last window.
+    pub(crate) fn is_lone(&self) -> bool {
+        self.lone.get()
     }
 
     /// Whether to look for requests for a moment before sleeping.
@@ -227,19 +270,26 @@ impl Part {
         self.does.get() == Some(Means::Lingering)
     }
 
+    /// Whether to stay on the CPU of the program that is served.
+    pub(crate) fn follows(&self) -> bool {
+        matches!(self.does.get(), Some(Means::Beside | Means::BesideWithWeight))
+    }
+
     /// Sets this thread's nice value, if that may be done.
     fn weigh(&self, nice: i32) {
+        if nice == self.nice.get() {
+            return;
+        }
         let allowed = self.allowed.get().unwrap_or_else(is_usual) && set_nice(nice).is_ok();
         self.allowed.set(Some(allowed));
+        self.nice.set(nice);
     }
 }
 
 impl Drop for Part {
     /// The thread may be the caller's own.
     fn drop(&mut self) {
-        if self.does.get() == Some(Means::Weight) {
-            self.weigh(0);
-        }
+        self.weigh(0);
     }
 }
 
@@ -287,7 +337,7 @@ mod tests {
     /// Something is tried, with which a request takes so long.
     fn try_out(trials: &mut Trials, weight: Duration, lingering: Duration) {
         for each in [weight, lingering] {
-            assert!(matches!(trials.stage, Stage::Weight { .. } | Stage::Lingering { .. }));
+            assert!(matches!(trials.stage, Stage::Trial { .. }));
             trials.decide(each * 9);
             trials.decide(each);
         }
@@ -295,7 +345,7 @@ mod tests {
 
     /// Requests come until something is to be tried.
     fn before_the_trial() -> Trials {
-        let mut trials = Trials::new();
+        let mut trials = Trials::new(Means::RING);
         for _ in 0..=Trials::IN_A_ROW {
             assert_eq!(trials.means(), None);
             trials.decide(SLOW);
@@ -339,14 +389,14 @@ mod tests {
 
     #[test]
     fn what_does_not_help_is_tried_ever_more_rarely() {
-        let (mut trials, mut tries) = (Trials::new(), 0);
+        let (mut trials, mut tries) = (Trials::new(Means::RING), 0);
         for _ in 0..1000 {
             trials.decide(SLOW);
-            tries += u32::from(matches!(trials.stage, Stage::Weight { settled: false, .. }));
+            tries += u32::from(matches!(trials.stage, Stage::Trial { nth: 0, settled: false, .. }));
         }
         assert!((4..12).contains(&tries), "{tries}");
         // Nor is anything tried where a request takes long for other reasons.
-        let mut trials = Trials::new();
+        let mut trials = Trials::new(Means::RING);
         (0..1000).for_each(|_| trials.decide(Trials::WORTHWHILE));
         assert_eq!(trials.means(), None);
     }
@@ -368,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_worker_takes_part_while_its_requests_come_one_by_one() {
-        let (placement, part) = (Placement::new(), Part::new());
+        let (placement, part) = (Placement::of_the_ring(), Part::new());
         placement.trials.lock().unwrap().stage = Stage::On { means: Means::Weight, each: FAST, left: 900 };
         let mut served = 0;
         let mut window = |each: fn(u32) -> usize| {
@@ -382,7 +432,7 @@ mod tests {
         if !allowed {
             println!("a nice value may not be lowered here");
         }
-        let keeping = if allowed { KEEPING } else { 0 };
+        let keeping = if allowed { Means::Weight.nice() } else { 0 };
         assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
         // What it starts has the usual weight.
         assert_eq!(std::thread::spawn(nice).join().unwrap(), 0);
@@ -401,7 +451,7 @@ mod tests {
 
     #[test]
     fn windows_are_those_of_all_workers() {
-        let placement = Placement::new();
+        let placement = Placement::of_the_ring();
         let began = placement.trials.lock().unwrap().began;
         let at = |micros| began + Duration::from_micros(micros);
         let stage = || placement.trials.lock().unwrap().stage;
@@ -413,7 +463,7 @@ mod tests {
         placement.window(at(5120), 512);
         placement.window(at(7680), 768);
         let before = Duration::from_micros(10);
-        assert_eq!(stage(), Stage::Weight { before, settled: false });
+        assert_eq!(stage(), Stage::Trial { nth: 0, before, best: None, settled: false });
         assert_eq!(placement.means(), Some(Means::Weight));
     }
 }

@@ -23,6 +23,7 @@ use crate::session::entry::Service;
 use crate::session::executor::Executor;
 use crate::session::home::Home;
 use crate::session::plan::Plan;
+use crate::session::readers::Post;
 use crate::session::ring_worker;
 use crate::session::shared::Shared;
 use crate::transport::device::Device;
@@ -216,7 +217,8 @@ impl Seat {
                 }
                 let device = self.device.clone_channel()?;
                 let gone = || self.reports.say(Report::Gone);
-                device_worker::serve(device, &self.plan, service, executor, (&ending, &gone))
+                let post = Post::new(&self.crew, self.worker)?;
+                device_worker::serve(device, &self.plan, service, executor, &post, (&ending, &gone))
             }
         });
         drop(listening);

@@ -1,0 +1,205 @@
+//! Keeps the only reader of the device on the CPU of the program that it serves.
+//!
+//! The scheduler wakes a reader where it ran last, if that CPU idles, and its program likewise: once they are apart they stay so,
+//! and wake a sleeping CPU twice a request. Where requests come one by one it is tried whether it helps to go where the program
+//! is, and to go after it when it has moved ([`Means::DEVICE`](crate::session::placement::Means)).
+
+use std::cell::Cell;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::session::placement::{Part, Placement};
+
+/// A request that comes this long after the last may be that of a program that has moved.
+const SLOW: Duration = Duration::from_micros(20);
+
+/// After a look in vain so many of those are let pass, and twice as many after each more, up to the power of this.
+const MOST_SKIPPED: u32 = 6;
+
+#[derive(Debug)]
+pub(crate) struct Follower {
+    placement: Placement,
+    part: Part,
+    /// Where the thread was allowed to run before. `None` if that cannot be told or changed.
+    anywhere: Cell<Option<CpuSet>>,
+    /// Where it is bound to be.
+    cpu: Cell<Option<usize>>,
+    /// Whose the last request was, and how many there were.
+    thread: Cell<u32>,
+    served: Cell<u64>,
+    /// When the last one came, and whether that was slow.
+    last: Cell<Option<Instant>>,
+    slow: Cell<bool>,
+    misses: Cell<u32>,
+    skip: Cell<u32>,
+}
+
+impl Follower {
+    pub(crate) fn new() -> Self {
+        Self {
+            placement: Placement::of_the_device(),
+            part: Part::new(),
+            anywhere: Cell::new(sched_getaffinity(None).ok()),
+            cpu: Cell::new(None),
+            thread: Cell::new(0),
+            served: Cell::new(0),
+            last: Cell::new(None),
+            slow: Cell::new(false),
+            misses: Cell::new(0),
+            skip: Cell::new(0),
+        }
+    }
+
+    /// A thread's request has come. `alone` says whether no other worker reads.
+    pub(crate) fn came(&self, thread: u32, alone: bool) {
+        // Nobody waits for those, forgets above all.
+        if thread == 0 {
+            return;
+        }
+        let same = self.thread.replace(thread) == thread;
+        let served = self.served.get() + 1;
+        self.served.set(served);
+        // One of another thread counts as one that came together with another.
+        self.part.came(if same { 1 } else { 2 }, &self.placement, || served);
+        if alone && self.part.follows() {
+            let now = Instant::now();
+            self.slow.set(self.last.replace(Some(now)).is_none_or(|last| now - last > SLOW));
+        } else if self.cpu.take().is_some() {
+            self.last.set(None);
+            self.unbind();
+        }
+    }
+
+    /// Whether requests come from several threads.
+    pub(crate) fn sees_crowd(&self) -> bool {
+        !self.part.is_lone()
+    }
+
+    /// The request has been answered, and its program is on its way.
+    pub(crate) fn answered(&self) {
+        if !self.slow.take() {
+            return;
+        }
+        let skip = self.skip.get();
+        if skip > 0 {
+            self.skip.set(skip - 1);
+            return;
+        }
+        let cpu = cpu_of(self.thread.get());
+        if cpu == self.cpu.get() {
+            self.misses.set((self.misses.get() + 1).min(MOST_SKIPPED));
+            self.skip.set(1 << self.misses.get());
+        } else if let Some(cpu) = cpu {
+            self.misses.set(0);
+            self.bind(cpu);
+        }
+    }
+
+    fn bind(&self, cpu: usize) {
+        // Only to where it was allowed to run before.
+        if !self.anywhere.get().is_some_and(|anywhere| anywhere.is_set(cpu)) {
+            return;
+        }
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        match sched_setaffinity(None, &only) {
+            Ok(()) => self.cpu.set(Some(cpu)),
+            Err(error) => {
+                tracing::debug!(%error, cpu, "cannot follow a program");
+                self.anywhere.set(None);
+            }
+        }
+    }
+
+    fn unbind(&self) {
+        if let Some(anywhere) = self.anywhere.get()
+            && let Err(error) = sched_setaffinity(None, &anywhere)
+        {
+            tracing::warn!(%error, "a worker stays bound to its CPU");
+        }
+    }
+}
+
+impl Drop for Follower {
+    /// The thread may be the caller's own.
+    fn drop(&mut self) {
+        if self.cpu.take().is_some() {
+            self.unbind();
+        }
+    }
+}
+
+/// The CPU where a thread runs, or did last, see proc_pid_stat(5). Takes no memory, as it is done while requests are served.
+fn cpu_of(thread: u32) -> Option<usize> {
+    const PROCESSOR: usize = 39;
+    let (mut path, mut stat) = ([0; 32], [0; 1024]);
+    let mut rest = path.as_mut_slice();
+    write!(rest, "/proc/{thread}/stat").ok()?;
+    let left = rest.len();
+    let path = &path[..path.len() - left];
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let len = rustix::io::read(file, &mut stat).ok()?;
+    // The name, which is the second, may have anything in it.
+    let after = stat[..len].rsplit(|&byte| byte == b')').next()?;
+    let field = str::from_utf8(after).ok()?.split_ascii_whitespace().nth(PROCESSOR - 3)?;
+    field.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use rustix::thread::gettid;
+
+    use super::*;
+
+    fn me() -> u32 {
+        gettid().as_raw_nonzero().get() as u32
+    }
+
+    #[test]
+    fn a_thread_is_found_where_it_is_bound() {
+        let anywhere = sched_getaffinity(None).unwrap();
+        for cpu in (0..CpuSet::MAX_CPU).filter(|cpu| anywhere.is_set(*cpu)) {
+            let bound = move || {
+                let mut only = CpuSet::new();
+                only.set(cpu);
+                sched_setaffinity(None, &only).unwrap();
+                cpu_of(me())
+            };
+            assert_eq!(thread::spawn(bound).join().unwrap(), Some(cpu));
+        }
+        assert_eq!(cpu_of(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_worker_is_bound_only_where_it_may_run_and_unbound_at_the_end() {
+        let here = move || {
+            let anywhere = sched_getaffinity(None).unwrap();
+            let follower = Follower::new();
+            let allowed = (0..CpuSet::MAX_CPU).find(|cpu| anywhere.is_set(*cpu)).unwrap();
+            follower.bind(allowed);
+            assert_eq!((sched_getaffinity(None).unwrap().count(), follower.cpu.get()), (1, Some(allowed)));
+            let forbidden = (0..CpuSet::MAX_CPU).find(|cpu| !anywhere.is_set(*cpu)).unwrap();
+            follower.bind(forbidden);
+            assert_eq!(follower.cpu.get(), Some(allowed));
+            drop(follower);
+            assert_eq!(sched_getaffinity(None).unwrap(), anywhere);
+        };
+        thread::spawn(here).join().unwrap();
+    }
+
+    #[test]
+    fn a_crowd_is_told_by_its_threads_and_forgets_are_nobodys() {
+        let follower = Follower::new();
+        (0..1000).for_each(|turn| follower.came(if turn % 3 == 0 { 0 } else { 7 }, true));
+        assert!(!follower.sees_crowd());
+        (0..1000).for_each(|turn| follower.came(turn % 4 + 1, true));
+        assert!(follower.sees_crowd());
+        (0..1000).for_each(|_| follower.came(7, true));
+        assert!(!follower.sees_crowd());
+    }
+}

@@ -1,0 +1,239 @@
+//! Which workers read the device.
+//!
+//! A program that waits for each answer is served best by one: where two wait for requests, the next one finds the worker that
+//! answered last not waiting yet, and wakes the other, on a CPU that has gone to sleep meanwhile. So the first worker alone reads, and
+//! the next is in reserve. It looks every few milliseconds whether all who read are busy while a request waits, be it that there
+//! are many or that a handler blocks. If that stays so for a moment it reads as well, and the one after it is next. Who is
+//! not needed any more goes back to the reserve. Nobody looks while nobody serves.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
+
+use crate::session::crew::{Crew, now};
+
+/// How long a request may wait before somebody looks.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A look that shows a request waiting is repeated after that time, as it may do so behind one that is nearly done. This many more
+/// of them have to show it than not.
+const AGAIN: Duration = Duration::from_micros(200);
+const ENOUGH: u32 = 8;
+
+/// For how long a worker reads before it may go back to the reserve.
+const TERM: Duration = Duration::from_millis(20);
+
+/// What workers know of each other's reading.
+#[derive(Debug)]
+pub(crate) struct Readers {
+    /// So many read, from the first on.
+    count: AtomicUsize,
+    /// The next one's timer is set, or it will set that itself as soon as it is there.
+    watched: AtomicBool,
+    /// Requests come from several threads.
+    crowd: AtomicBool,
+    desks: Box<[Desk]>,
+}
+
+/// On cache lines of its own, since the owner writes at every turn.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Desk {
+    /// It will not see a request before it has done what it is at.
+    busy: AtomicBool,
+    /// Of a worker that is there: when it is to look.
+    timer: OnceLock<OwnedFd>,
+}
+
+impl Readers {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            count: AtomicUsize::new(1),
+            watched: AtomicBool::new(false),
+            crowd: AtomicBool::new(false),
+            desks: (0..workers).map(|_| Desk::default()).collect(),
+        }
+    }
+
+    /// Has the next in reserve look after that time.
+    fn watch(&self, after: Duration) {
+        self.watched.store(true, SeqCst);
+        let next = self.desks.get(self.count.load(SeqCst));
+        if let Some(timer) = next.and_then(|desk| desk.timer.get())
+            && let Err(error) = set_timer(timer, after)
+        {
+            tracing::error!(%error, "nobody looks whether requests wait");
+        }
+    }
+
+    fn all_busy(&self, count: usize) -> bool {
+        self.desks[..count].iter().all(|desk| desk.busy.load(SeqCst))
+    }
+
+    fn none_busy(&self, count: usize) -> bool {
+        !self.desks[..count].iter().any(|desk| desk.busy.load(SeqCst))
+    }
+}
+
+/// A worker's place among them.
+pub(crate) struct Post {
+    crew: Arc<Crew>,
+    me: usize,
+    /// So many more looks showed that it is needed than not.
+    pressed: Cell<u32>,
+    /// The term it reads in: when that began, how often it was woken for a request, and how often while all others were busy.
+    began: Cell<u64>,
+    woken: Cell<u32>,
+    needed: Cell<u32>,
+}
+
+impl Post {
+    pub(crate) fn new(crew: &Arc<Crew>, me: usize) -> io::Result<Self> {
+        let post = Self {
+            crew: crew.clone(),
+            me,
+            pressed: Cell::new(0),
+            began: Cell::new(0),
+            woken: Cell::new(0),
+            needed: Cell::new(0),
+        };
+        let timer = new_timer()?;
+        // The first look is its own business: it may have been wanted while it was not there.
+        set_timer(&timer, LOOK)?;
+        let _ = post.readers().desks[me].timer.set(timer);
+        post.set_busy(true);
+        Ok(post)
+    }
+
+    fn readers(&self) -> &Readers {
+        &self.crew.readers
+    }
+
+    /// Whether this worker reads the device.
+    pub(crate) fn reads(&self) -> bool {
+        self.readers().count.load(SeqCst) > self.me
+    }
+
+    /// Whether no other worker does.
+    pub(crate) fn reads_alone(&self) -> bool {
+        self.is_first() && self.readers().count.load(SeqCst) == 1
+    }
+
+    /// Whether this worker always reads.
+    pub(crate) fn is_first(&self) -> bool {
+        self.me == 0
+    }
+
+    /// Tells, for the first, whether requests come from several threads.
+    pub(crate) fn set_crowd(&self, crowd: bool) {
+        let known = &self.readers().crowd;
+        if known.load(SeqCst) != crowd {
+            known.store(crowd, SeqCst);
+        }
+    }
+
+    /// Whether there is enough to do for two, if not at every moment.
+    fn is_company(&self) -> bool {
+        self.me == 1 && self.readers().crowd.load(SeqCst)
+    }
+
+    /// What tells when to [`look`](Post::look).
+    pub(crate) fn timer(&self) -> BorrowedFd<'_> {
+        self.readers().desks[self.me].timer.get().expect("it was set by `new`").as_fd()
+    }
+
+    /// This worker waits for requests, or has something to do.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        let readers = self.readers();
+        readers.desks[self.me].busy.store(busy, SeqCst);
+        if busy && !readers.watched.load(SeqCst) {
+            readers.watch(LOOK);
+        }
+    }
+
+    /// Looks whether this worker, in reserve so far, is needed: then it reads from now on.
+    pub(crate) fn look(&self, request_waits: impl FnOnce() -> bool) -> bool {
+        let readers = self.readers();
+        if readers.count.load(SeqCst) != self.me {
+            // Set for somebody else's place.
+            readers.watch(LOOK);
+            return false;
+        }
+        let pressed = self.is_company() || (readers.all_busy(self.me) && request_waits());
+        let score = self.pressed.get();
+        let score = if pressed { score + 1 } else { score.saturating_sub(1) };
+        self.pressed.set(score);
+        if score == ENOUGH {
+            self.pressed.set(0);
+            let moved = readers.count.compare_exchange(self.me, self.me + 1, SeqCst, SeqCst).is_ok();
+            readers.watch(LOOK);
+            if moved {
+                // The next in reserve, who may not have been started yet.
+                self.crew.call_for_help();
+                self.begin_term();
+            }
+            return moved;
+        }
+        if score > 0 {
+            readers.watch(AGAIN);
+            return false;
+        }
+        if readers.none_busy(self.me) {
+            readers.watched.store(false, SeqCst);
+            // Who became busy before that has not seen it.
+            if readers.none_busy(self.me) {
+                return false;
+            }
+        }
+        readers.watch(LOOK);
+        false
+    }
+
+    fn begin_term(&self) {
+        self.began.set(now());
+        self.woken.set(0);
+        self.needed.set(0);
+    }
+
+    /// This worker was woken for a request. Returns whether it is not needed any more: then it is in reserve from now on.
+    pub(crate) fn woken(&self) -> bool {
+        if self.is_first() {
+            return false;
+        }
+        let readers = self.readers();
+        self.woken.set(self.woken.get() + 1);
+        self.needed.set(self.needed.get() + u32::from(readers.all_busy(self.me)));
+        if now() - self.began.get() < TERM.as_nanos() as u64 {
+            return false;
+        }
+        let rarely = self.needed.get() * 4 < self.woken.get() && !self.is_company();
+        self.begin_term();
+        // Only the last goes: the others come before it in everything.
+        let goes = rarely && readers.count.compare_exchange(self.me + 1, self.me, SeqCst, SeqCst).is_ok();
+        if goes {
+            readers.watch(LOOK);
+        }
+        goes
+    }
+}
+
+/// A timer that can be waited for.
+pub(crate) fn new_timer() -> io::Result<OwnedFd> {
+    Ok(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?)
+}
+
+/// Has a timer go off after that time, once.
+pub(crate) fn set_timer(timer: &OwnedFd, after: Duration) -> io::Result<()> {
+    let it_value = Timespec::try_from(after).unwrap_or_default();
+    let once = Itimerspec { it_interval: Timespec::default(), it_value };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+    Ok(())
+}
