@@ -2,7 +2,7 @@
 //!
 //! The scheduler wakes a reader where it ran last, if that CPU idles, and its program likewise: once they are apart they stay so,
 //! and wake a sleeping CPU twice a request. Where requests come one by one it is tried whether it helps to go where the program
-//! is, and to go after it when it has moved ([`Means::DEVICE`](crate::session::placement::Means)).
+//! is, and to go after it when it has moved; see [`placement`](crate::session::placement).
 
 use std::cell::Cell;
 use std::io::Write;

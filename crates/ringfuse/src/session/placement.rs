@@ -35,12 +35,6 @@ pub(crate) enum Means {
 }
 
 impl Means {
-    /// For the workers of the ring, of whom each has the programs of a CPU, in the order of trial.
-    const RING: &[Self] = &[Self::Weight, Self::Lingering];
-
-    /// For the only reader of the device, who has all programs.
-    const DEVICE: &[Self] = &[Self::Beside, Self::BesideWithWeight];
-
     /// The nice value of who does it.
     fn nice(self) -> i32 {
         match self {
@@ -55,6 +49,24 @@ impl Means {
         let (much, little) = if self == Self::Lingering { (4, 3) } else { (16, 15) };
         each * much / little < without
     }
+}
+
+/// What there is to be tried, and where.
+#[derive(Debug)]
+struct Choice {
+    /// In that order.
+    means: &'static [Means],
+    /// Requests that take longer do so for other reasons.
+    below: Duration,
+}
+
+impl Choice {
+    /// Of the workers of the ring, of whom each has the programs of a CPU.
+    const RING: Self = Self { means: &[Means::Weight, Means::Lingering], below: Duration::from_micros(100) };
+
+    /// Of the only reader of the device, who has all programs. Two wake-ups of sleeping CPUs count even where much is carried.
+    const DEVICE: Self =
+        Self { means: &[Means::Beside, Means::BesideWithWeight], below: Duration::from_micros(400) };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +84,7 @@ enum Stage {
 /// What has been tried, and how it went.
 #[derive(Debug)]
 struct Trials {
-    /// What there is to be tried, in that order.
-    all: &'static [Means],
+    choice: &'static Choice,
     stage: Stage,
     failures: u32,
     /// How long a request took when nothing helped.
@@ -88,18 +99,15 @@ impl Trials {
     /// Requests that are timed together, at least.
     const WINDOW: u32 = 128;
 
-    /// Slower requests take long for other reasons.
-    const WORTHWHILE: Duration = Duration::from_micros(100);
-
     /// How many windows call for it before anything is tried, at first and at least.
     const IN_A_ROW: u32 = 2;
 
     /// Windows after which it is looked into whether it is still of use: at first, and at most, after it always was.
     const KEPT: std::ops::RangeInclusive<u32> = 32..=1024;
 
-    fn new(all: &'static [Means]) -> Self {
+    fn new(choice: &'static Choice) -> Self {
         Self {
-            all,
+            choice,
             stage: Stage::Off { pause: Self::IN_A_ROW, slow: 0 },
             failures: 0,
             helpless: Duration::MAX,
@@ -112,7 +120,7 @@ impl Trials {
     /// A window has ended, in which a request took that long.
     fn decide(&mut self, each: Duration) {
         self.stage = match self.stage {
-            Stage::Off { pause, .. } if each >= Self::WORTHWHILE => {
+            Stage::Off { pause, .. } if each >= self.choice.below => {
                 Stage::Off { pause: pause.max(Self::IN_A_ROW), slow: 0 }
             }
             Stage::Off { pause, slow } => {
@@ -127,9 +135,9 @@ impl Trials {
                 Stage::Trial { nth, before, best, settled: true }
             }
             Stage::Trial { nth, before, best, .. } => {
-                let pays = self.all[nth].pays(each, best.map_or(before, |(_, each)| each));
-                let best = if pays { Some((self.all[nth], each)) } else { best };
-                if nth + 1 < self.all.len() {
+                let pays = self.choice.means[nth].pays(each, best.map_or(before, |(_, each)| each));
+                let best = if pays { Some((self.choice.means[nth], each)) } else { best };
+                if nth + 1 < self.choice.means.len() {
                     Stage::Trial { nth: nth + 1, before, best, settled: false }
                 } else {
                     self.conclude(before, best)
@@ -160,7 +168,7 @@ impl Trials {
     fn means(&self) -> Option<Means> {
         match self.stage {
             Stage::Off { .. } => None,
-            Stage::Trial { nth, .. } => Some(self.all[nth]),
+            Stage::Trial { nth, .. } => Some(self.choice.means[nth]),
             Stage::On { means, .. } => Some(means),
         }
     }
@@ -169,7 +177,7 @@ impl Trials {
 /// What all workers do about it.
 #[derive(Debug)]
 pub(crate) struct Placement {
-    all: &'static [Means],
+    choice: &'static Choice,
     /// [`Means`], or zero.
     means: AtomicU8,
     trials: Mutex<Trials>,
@@ -177,20 +185,20 @@ pub(crate) struct Placement {
 
 impl Placement {
     pub(crate) fn of_the_ring() -> Self {
-        Self::new(Means::RING)
+        Self::new(&Choice::RING)
     }
 
     pub(crate) fn of_the_device() -> Self {
-        Self::new(Means::DEVICE)
+        Self::new(&Choice::DEVICE)
     }
 
-    fn new(all: &'static [Means]) -> Self {
-        Self { all, means: AtomicU8::new(0), trials: Mutex::new(Trials::new(all)) }
+    fn new(choice: &'static Choice) -> Self {
+        Self { choice, means: AtomicU8::new(0), trials: Mutex::new(Trials::new(choice)) }
     }
 
     fn means(&self) -> Option<Means> {
         let means = self.means.load(Ordering::Relaxed);
-        self.all.iter().copied().find(|one| *one as u8 == means)
+        self.choice.means.iter().copied().find(|one| *one as u8 == means)
     }
 
     /// A worker has had a window's turns with the requests of a lone program; all together have served so many by now.
@@ -345,7 +353,7 @@ mod tests {
 
     /// Requests come until something is to be tried.
     fn before_the_trial() -> Trials {
-        let mut trials = Trials::new(Means::RING);
+        let mut trials = Trials::new(&Choice::RING);
         for _ in 0..=Trials::IN_A_ROW {
             assert_eq!(trials.means(), None);
             trials.decide(SLOW);
@@ -389,15 +397,15 @@ mod tests {
 
     #[test]
     fn what_does_not_help_is_tried_ever_more_rarely() {
-        let (mut trials, mut tries) = (Trials::new(Means::RING), 0);
+        let (mut trials, mut tries) = (Trials::new(&Choice::RING), 0);
         for _ in 0..1000 {
             trials.decide(SLOW);
             tries += u32::from(matches!(trials.stage, Stage::Trial { nth: 0, settled: false, .. }));
         }
         assert!((4..12).contains(&tries), "{tries}");
         // Nor is anything tried where a request takes long for other reasons.
-        let mut trials = Trials::new(Means::RING);
-        (0..1000).for_each(|_| trials.decide(Trials::WORTHWHILE));
+        let mut trials = Trials::new(&Choice::RING);
+        (0..1000).for_each(|_| trials.decide(Choice::RING.below));
         assert_eq!(trials.means(), None);
     }
 
