@@ -41,8 +41,8 @@ struct Reading {
     reserve: Cell<bool>,
     probing: Probing,
     follower: Follower,
-    /// No other worker reads.
-    alone: Cell<bool>,
+    /// So many workers read, as far as the first knows.
+    readers: Cell<usize>,
     ended: Cell<bool>,
 }
 
@@ -92,7 +92,7 @@ impl Reading {
             reserve: Cell::new(reserve),
             probing: Probing::default(),
             follower: Follower::new(),
-            alone: Cell::new(!reserve),
+            readers: Cell::new(1),
             ended: Cell::new(false),
         }
     }
@@ -232,8 +232,8 @@ where
             executor.look();
         }
         if post.is_first() {
-            reading.alone.set(post.reads_alone());
-            post.set_crowd(reading.follower.sees_crowd());
+            reading.readers.set(post.readers());
+            post.set_company(reading.follower.wants_company());
         }
         if ready.look && post.look(|| waiting.request_waits(&device)) {
             waiting.add(&device)?;
@@ -387,7 +387,7 @@ impl Port for DevicePort {
                 Ok(Received::Message(len)) => {
                     self.reading.pass();
                     let header = in_header(slot.device_area(len)).unwrap_or_default();
-                    self.reading.follower.came(header.pid, self.reading.alone.get());
+                    self.reading.follower.came(header.pid, self.reading.readers.get());
                     return Some(Framing::Device { header, len });
                 }
                 Ok(Received::Nothing) => self.reading.park().await,

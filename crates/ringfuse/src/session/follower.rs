@@ -53,8 +53,8 @@ impl Follower {
         }
     }
 
-    /// A thread's request has come. `alone` says whether no other worker reads.
-    pub(crate) fn came(&self, thread: u32, alone: bool) {
+    /// A thread's request has come, while so many workers read.
+    pub(crate) fn came(&self, thread: u32, readers: usize) {
         // Nobody waits for those, forgets above all.
         if thread == 0 {
             return;
@@ -64,7 +64,8 @@ impl Follower {
         self.served.set(served);
         // One of another thread counts as one that came together with another.
         self.part.came(if same { 1 } else { 2 }, &self.placement, || served);
-        if alone && self.part.follows() {
+        let most = if self.part.wants_company() { 2 } else { 1 };
+        if readers <= most && self.part.follows() {
             let now = Instant::now();
             self.slow.set(self.last.replace(Some(now)).is_none_or(|last| now - last > SLOW));
         } else if self.cpu.take().is_some() {
@@ -73,9 +74,9 @@ impl Follower {
         }
     }
 
-    /// Whether requests come from several threads.
-    pub(crate) fn sees_crowd(&self) -> bool {
-        !self.part.is_lone()
+    /// Whether there is work for a second reader, as requests come from several threads, or use for one.
+    pub(crate) fn wants_company(&self) -> bool {
+        !self.part.is_lone() || self.part.wants_company()
     }
 
     /// The request has been answered, and its program is on its way.
@@ -195,11 +196,11 @@ mod tests {
     #[test]
     fn a_crowd_is_told_by_its_threads_and_forgets_are_nobodys() {
         let follower = Follower::new();
-        (0..1000).for_each(|turn| follower.came(if turn % 3 == 0 { 0 } else { 7 }, true));
-        assert!(!follower.sees_crowd());
-        (0..1000).for_each(|turn| follower.came(turn % 4 + 1, true));
-        assert!(follower.sees_crowd());
-        (0..1000).for_each(|_| follower.came(7, true));
-        assert!(!follower.sees_crowd());
+        (0..1000).for_each(|turn| follower.came(if turn % 3 == 0 { 0 } else { 7 }, 1));
+        assert!(follower.part.is_lone());
+        (0..1000).for_each(|turn| follower.came(turn % 4 + 1, 1));
+        assert!(!follower.part.is_lone() && follower.wants_company());
+        (0..1000).for_each(|_| follower.came(7, 1));
+        assert!(follower.part.is_lone());
     }
 }

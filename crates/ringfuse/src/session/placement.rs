@@ -32,6 +32,7 @@ pub(crate) enum Means {
     Lingering,
     Beside,
     BesideWithWeight,
+    BesideInCompany,
 }
 
 impl Means {
@@ -40,7 +41,7 @@ impl Means {
         match self {
             Self::Weight => -1,
             Self::BesideWithWeight => -8,
-            Self::Lingering | Self::Beside => 0,
+            Self::Lingering | Self::Beside | Self::BesideInCompany => 0,
         }
     }
 
@@ -67,6 +68,10 @@ impl Choice {
     /// Of the only reader of the device, who has all programs. Two wake-ups of sleeping CPUs count even where much is carried.
     const DEVICE: Self =
         Self { means: &[Means::Beside, Means::BesideWithWeight], below: Duration::from_micros(400) };
+
+    /// Of one who may not lower its nice value.
+    const DEVICE_UNPRIVILEGED: Self =
+        Self { means: &[Means::Beside, Means::BesideInCompany], below: Duration::from_micros(400) };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +194,8 @@ impl Placement {
     }
 
     pub(crate) fn of_the_device() -> Self {
-        Self::new(&Choice::DEVICE)
+        let may_weigh = is_usual() && set_nice(-1).and_then(|()| set_nice(0)).is_ok();
+        Self::new(if may_weigh { &Choice::DEVICE } else { &Choice::DEVICE_UNPRIVILEGED })
     }
 
     fn new(choice: &'static Choice) -> Self {
@@ -280,7 +286,12 @@ impl Part {
 
     /// Whether to stay on the CPU of the program that is served.
     pub(crate) fn follows(&self) -> bool {
-        matches!(self.does.get(), Some(Means::Beside | Means::BesideWithWeight))
+        matches!(self.does.get(), Some(Means::Beside | Means::BesideWithWeight | Means::BesideInCompany))
+    }
+
+    /// Whether to have a second reader meanwhile.
+    pub(crate) fn wants_company(&self) -> bool {
+        self.does.get() == Some(Means::BesideInCompany)
     }
 
     /// Sets this thread's nice value, if that may be done.

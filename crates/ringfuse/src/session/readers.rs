@@ -38,8 +38,8 @@ pub(crate) struct Readers {
     count: AtomicUsize,
     /// The next one's timer is set, or it will set that itself as soon as it is there.
     watched: AtomicBool,
-    /// Requests come from several threads.
-    crowd: AtomicBool,
+    /// The first does not want to be alone.
+    company: AtomicBool,
     desks: Box<[Desk]>,
 }
 
@@ -58,7 +58,7 @@ impl Readers {
         Self {
             count: AtomicUsize::new(1),
             watched: AtomicBool::new(false),
-            crowd: AtomicBool::new(false),
+            company: AtomicBool::new(false),
             desks: (0..workers).map(|_| Desk::default()).collect(),
         }
     }
@@ -108,23 +108,23 @@ impl Post {
         let timer = new_timer()?;
         // The first look is its own business: it may have been wanted while it was not there.
         set_timer(&timer, LOOK)?;
-        let _ = post.readers().desks[me].timer.set(timer);
+        let _ = post.shared().desks[me].timer.set(timer);
         post.set_busy(true);
         Ok(post)
     }
 
-    fn readers(&self) -> &Readers {
+    fn shared(&self) -> &Readers {
         &self.crew.readers
     }
 
     /// Whether this worker reads the device.
     pub(crate) fn reads(&self) -> bool {
-        self.readers().count.load(SeqCst) > self.me
+        self.shared().count.load(SeqCst) > self.me
     }
 
-    /// Whether no other worker does.
-    pub(crate) fn reads_alone(&self) -> bool {
-        self.is_first() && self.readers().count.load(SeqCst) == 1
+    /// How many workers read.
+    pub(crate) fn readers(&self) -> usize {
+        self.shared().count.load(SeqCst)
     }
 
     /// Whether this worker always reads.
@@ -132,27 +132,27 @@ impl Post {
         self.me == 0
     }
 
-    /// Tells, for the first, whether requests come from several threads.
-    pub(crate) fn set_crowd(&self, crowd: bool) {
-        let known = &self.readers().crowd;
-        if known.load(SeqCst) != crowd {
-            known.store(crowd, SeqCst);
+    /// Tells, for the first, whether it wants to read alone if it can, or in company.
+    pub(crate) fn set_company(&self, company: bool) {
+        let known = &self.shared().company;
+        if known.load(SeqCst) != company {
+            known.store(company, SeqCst);
         }
     }
 
-    /// Whether there is enough to do for two, if not at every moment.
+    /// Whether this one is to read although the first is not always busy.
     fn is_company(&self) -> bool {
-        self.me == 1 && self.readers().crowd.load(SeqCst)
+        self.me == 1 && self.shared().company.load(SeqCst)
     }
 
     /// What tells when to [`look`](Post::look).
     pub(crate) fn timer(&self) -> BorrowedFd<'_> {
-        self.readers().desks[self.me].timer.get().expect("it was set by `new`").as_fd()
+        self.shared().desks[self.me].timer.get().expect("it was set by `new`").as_fd()
     }
 
     /// This worker waits for requests, or has something to do.
     pub(crate) fn set_busy(&self, busy: bool) {
-        let readers = self.readers();
+        let readers = self.shared();
         readers.desks[self.me].busy.store(busy, SeqCst);
         if busy && !readers.watched.load(SeqCst) {
             readers.watch(LOOK);
@@ -161,7 +161,7 @@ impl Post {
 
     /// Looks whether this worker, in reserve so far, is needed: then it reads from now on.
     pub(crate) fn look(&self, request_waits: impl FnOnce() -> bool) -> bool {
-        let readers = self.readers();
+        let readers = self.shared();
         if readers.count.load(SeqCst) != self.me {
             // Set for somebody else's place.
             readers.watch(LOOK);
@@ -208,7 +208,7 @@ impl Post {
         if self.is_first() {
             return false;
         }
-        let readers = self.readers();
+        let readers = self.shared();
         self.woken.set(self.woken.get() + 1);
         self.needed.set(self.needed.get() + u32::from(readers.all_busy(self.me)));
         if now() - self.began.get() < TERM.as_nanos() as u64 {
