@@ -237,3 +237,97 @@ pub(crate) fn set_timer(timer: &OwnedFd, after: Duration) -> io::Result<()> {
     timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+    use super::*;
+
+    fn crew(workers: usize) -> Arc<Crew> {
+        let letters = (0..workers).map(|_| flume::unbounded().0).collect();
+        Arc::new(Crew::new(letters, Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap())))
+    }
+
+    /// Whether a worker is to look soon.
+    fn is_watched(post: &Post) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(post.timer(), PollFlags::IN)];
+        let limit = Timespec::try_from(LOOK * 50).unwrap();
+        poll(&mut fds, Some(&limit)).unwrap() == 1
+    }
+
+    fn read_timer(post: &Post) {
+        rustix::io::read(post.timer(), &mut [0; 8]).unwrap();
+    }
+
+    #[test]
+    fn the_next_reads_while_all_others_are_busy_and_requests_wait() {
+        let crew = crew(3);
+        let posts: Vec<_> = (0..3).map(|me| Post::new(&crew, me).unwrap()).collect();
+        let looks = |me: usize, waits| (0..ENOUGH).fold(false, |_, _| posts[me].look(|| waits));
+        posts[0].set_busy(false);
+        assert!(!looks(1, true), "the first is about to read it");
+        posts[0].set_busy(true);
+        assert!(!looks(1, false), "nothing waits");
+        assert!(looks(1, true) && posts[1].reads());
+        // And so on with the one after it, who is not there for the first alone.
+        posts[1].set_busy(false);
+        assert!(!looks(2, true));
+        posts[1].set_busy(true);
+        assert!(looks(2, true) && posts[0].readers() == 3);
+    }
+
+    #[test]
+    fn a_moment_is_not_enough_and_half_of_the_looks_are_not() {
+        let crew = crew(2);
+        let posts: Vec<_> = (0..2).map(|me| Post::new(&crew, me).unwrap()).collect();
+        assert!((1..ENOUGH).all(|_| !posts[1].look(|| true)));
+        assert!((0..ENOUGH).all(|_| !posts[1].look(|| false)));
+        assert!((0..1000).all(|turn| !posts[1].look(|| turn % 2 == 0)));
+        assert!((0..100).any(|turn| posts[1].look(|| turn % 3 != 0)));
+    }
+
+    #[test]
+    fn who_finds_the_others_idle_goes_back_after_a_while_unless_company_is_wanted() {
+        let crew = crew(2);
+        let posts: Vec<_> = (0..2).map(|me| Post::new(&crew, me).unwrap()).collect();
+        let join = || assert!((0..ENOUGH).any(|_| posts[1].look(|| true)));
+        let goes = || {
+            std::thread::sleep(TERM * 2);
+            posts[1].woken()
+        };
+        join();
+        posts[0].set_busy(false);
+        assert!(!posts[1].woken(), "its term has just begun");
+        assert!(goes() && !posts[1].reads());
+        posts[0].set_busy(true);
+        join();
+        assert!(!goes(), "it is needed");
+        posts[0].set_busy(false);
+        posts[0].set_company(true);
+        assert!(!goes(), "it is wanted");
+        posts[0].set_company(false);
+        assert!(goes());
+        assert!(!posts[0].woken(), "the first never does");
+        // Wanted, it comes although nothing waits.
+        posts[0].set_company(true);
+        assert!((0..ENOUGH).any(|_| posts[1].look(|| false)));
+    }
+
+    #[test]
+    fn nobody_looks_while_nobody_serves() {
+        let crew = crew(2);
+        let posts: Vec<_> = (0..2).map(|me| Post::new(&crew, me).unwrap()).collect();
+        posts[0].set_busy(false);
+        while is_watched(&posts[1]) {
+            read_timer(&posts[1]);
+            posts[1].look(|| false);
+        }
+        posts[0].set_busy(true);
+        assert!(is_watched(&posts[1]));
+        // As long as it serves.
+        read_timer(&posts[1]);
+        posts[1].look(|| false);
+        assert!(is_watched(&posts[1]));
+    }
+}
