@@ -231,11 +231,13 @@ where
             alarm = false;
             executor.look();
         }
-        if post.is_first() {
-            reading.readers.set(post.readers());
-            post.set_company(reading.follower.wants_company());
-        }
-        if ready.look && post.look(|| waiting.request_waits(&device)) {
+        reading.readers.set(post.readers());
+        post.turned(if post.is_first() {
+            reading.follower.wants_company()
+        } else {
+            reading.follower.sees_backlog()
+        });
+        if ready.look && post.look(|| device.request_waits()) {
             waiting.add(&device)?;
             reading.reserve.set(false);
         }
@@ -304,12 +306,6 @@ impl Waiting {
     /// Leaves requests to others.
     fn remove(&self, device: &Device) -> io::Result<()> {
         Ok(epoll::delete(&self.all, device)?)
-    }
-
-    /// Whether there is a request that nobody has read, or the device is at its end.
-    fn request_waits(&self, device: &Device) -> bool {
-        let mut fds = [PollFd::from_borrowed_fd(device.as_fd(), PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Waits for all but the device's requests, which nobody reads, and which would end each wait at once; and for the alarm
@@ -387,7 +383,9 @@ impl Port for DevicePort {
                 Ok(Received::Message(len)) => {
                     self.reading.pass();
                     let header = in_header(slot.device_area(len)).unwrap_or_default();
-                    self.reading.follower.came(header.pid, self.reading.readers.get());
+                    self.reading
+                        .follower
+                        .came(header.pid, self.reading.readers.get(), || self.device.request_waits());
                     return Some(Framing::Device { header, len });
                 }
                 Ok(Received::Nothing) => self.reading.park().await,

@@ -35,6 +35,38 @@ pub(crate) struct Follower {
     slow: Cell<bool>,
     misses: Cell<u32>,
     skip: Cell<u32>,
+    backlog: Backlog,
+}
+
+/// Whether others wait while a request is served: that of one thread may do so too, which does not wait for each answer.
+#[derive(Debug, Default)]
+struct Backlog {
+    looks: Cell<u32>,
+    seen: Cell<u32>,
+    there: Cell<bool>,
+}
+
+impl Backlog {
+    /// One of so many requests is looked at, as that is a system call.
+    const SAMPLED: u64 = 16;
+
+    /// After so many looks it is decided anew. Forgets are seen as well, so that it takes more than half.
+    const LOOKS: u32 = 8;
+
+    fn came(&self, served: u64, more: impl FnOnce() -> bool) {
+        if !served.is_multiple_of(Self::SAMPLED) {
+            return;
+        }
+        self.looks.set(self.looks.get() + 1);
+        self.seen.set(self.seen.get() + u32::from(more()));
+        if self.looks.get() == Self::LOOKS {
+            self.there.set(self.seen.replace(0) * 2 > self.looks.replace(0));
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.there.get()
+    }
 }
 
 impl Follower {
@@ -50,11 +82,12 @@ impl Follower {
             slow: Cell::new(false),
             misses: Cell::new(0),
             skip: Cell::new(0),
+            backlog: Backlog::default(),
         }
     }
 
-    /// A thread's request has come, while so many workers read.
-    pub(crate) fn came(&self, thread: u32, readers: usize) {
+    /// A thread's request has come, while so many workers read. `more` looks whether another waits.
+    pub(crate) fn came(&self, thread: u32, readers: usize, more: impl FnOnce() -> bool) {
         // Nobody waits for those, forgets above all.
         if thread == 0 {
             return;
@@ -63,7 +96,9 @@ impl Follower {
         let served = self.served.get() + 1;
         self.served.set(served);
         // One of another thread counts as one that came together with another.
-        self.part.came(if same { 1 } else { 2 }, &self.placement, || served);
+        self.backlog.came(served, more);
+        let lone = same && !self.backlog.is_there();
+        self.part.came(if lone { 1 } else { 2 }, &self.placement, || served);
         let most = if self.part.wants_company() { 2 } else { 1 };
         if readers <= most && self.part.follows() {
             let now = Instant::now();
@@ -74,7 +109,12 @@ impl Follower {
         }
     }
 
-    /// Whether there is work for a second reader, as requests come from several threads, or use for one.
+    /// Whether requests mostly wait behind others.
+    pub(crate) fn sees_backlog(&self) -> bool {
+        self.backlog.is_there()
+    }
+
+    /// Whether there is work for a second reader, as requests do not come one by one, or use for one.
     pub(crate) fn wants_company(&self) -> bool {
         !self.part.is_lone() || self.part.wants_company()
     }
@@ -194,13 +234,24 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_told_by_its_threads_and_forgets_are_nobodys() {
+    fn a_crowd_is_told_by_its_threads_or_by_what_waits_and_forgets_are_nobodys() {
         let follower = Follower::new();
-        (0..1000).for_each(|turn| follower.came(if turn % 3 == 0 { 0 } else { 7 }, 1));
-        assert!(follower.part.is_lone());
-        (0..1000).for_each(|turn| follower.came(turn % 4 + 1, 1));
-        assert!(!follower.part.is_lone() && follower.wants_company());
-        (0..1000).for_each(|_| follower.came(7, 1));
-        assert!(follower.part.is_lone());
+        (0..1000).for_each(|turn| follower.came(if turn % 3 == 0 { 0 } else { 7 }, 1, || false));
+        assert!(!follower.wants_company());
+        (0..1000).for_each(|turn| follower.came(turn % 4 + 1, 1, || false));
+        assert!(follower.wants_company() && !follower.sees_backlog());
+        (0..1000).for_each(|_| follower.came(7, 1, || false));
+        assert!(!follower.wants_company());
+        (0..1000).for_each(|_| follower.came(7, 1, || true));
+        assert!(follower.wants_company() && follower.sees_backlog());
+        let mut looks = 0;
+        (0..1600).for_each(|_| {
+            follower.came(7, 1, || {
+                looks += 1;
+                looks % 2 == 0
+            });
+        });
+        assert_eq!(looks, 100);
+        assert!(!follower.wants_company());
     }
 }

@@ -2,14 +2,17 @@
 //!
 //! A program that waits for each answer is served best by one: where two wait for requests, the next one finds the worker that
 //! answered last not waiting yet, and wakes the other, on a CPU that has gone to sleep meanwhile. So the first worker alone reads, and
-//! the next is in reserve. It looks every few milliseconds whether all who read are busy while a request waits, be it that there
-//! are many or that a handler blocks. If that stays so for a moment it reads as well, and the one after it is next. Who is
-//! not needed any more goes back to the reserve. Nobody looks while nobody serves.
+//! the next is in reserve. It looks every few milliseconds whether the last who reads sees more waiting, or all of them are stuck,
+//! in a handler that takes long or blocks, while a request waits. If that stays so for a moment it reads as well, and the one
+//! after it is next. Who is not needed any more goes back to the reserve. Nobody looks while nobody serves.
 
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -38,8 +41,6 @@ pub(crate) struct Readers {
     count: AtomicUsize,
     /// The next one's timer is set, or it will set that itself as soon as it is there.
     watched: AtomicBool,
-    /// The first does not want to be alone.
-    company: AtomicBool,
     desks: Box<[Desk]>,
 }
 
@@ -49,6 +50,10 @@ pub(crate) struct Readers {
 struct Desk {
     /// It will not see a request before it has done what it is at.
     busy: AtomicBool,
+    /// How often it has been through since it began.
+    turns: AtomicU64,
+    /// It wants the one after it to read, too.
+    company: AtomicBool,
     /// Of a worker that is there: when it is to look.
     timer: OnceLock<OwnedFd>,
 }
@@ -58,7 +63,6 @@ impl Readers {
         Self {
             count: AtomicUsize::new(1),
             watched: AtomicBool::new(false),
-            company: AtomicBool::new(false),
             desks: (0..workers).map(|_| Desk::default()).collect(),
         }
     }
@@ -78,6 +82,11 @@ impl Readers {
         self.desks[..count].iter().all(|desk| desk.busy.load(SeqCst))
     }
 
+    /// A number that is another one whenever one of them has been through.
+    fn turns(&self, count: usize) -> u64 {
+        self.desks[..count].iter().map(|desk| desk.turns.load(SeqCst)).fold(0, u64::wrapping_add)
+    }
+
     fn none_busy(&self, count: usize) -> bool {
         !self.desks[..count].iter().any(|desk| desk.busy.load(SeqCst))
     }
@@ -89,7 +98,9 @@ pub(crate) struct Post {
     me: usize,
     /// So many more looks showed that it is needed than not.
     pressed: Cell<u32>,
-    /// The term it reads in: when that began, how often it was woken for a request, and how often while all others were busy.
+    /// What others had done when this was last looked at.
+    turns: Cell<u64>,
+    /// The term it reads in: when that began, how often it was woken for a request, and how often while all others were stuck.
     began: Cell<u64>,
     woken: Cell<u32>,
     needed: Cell<u32>,
@@ -101,6 +112,7 @@ impl Post {
             crew: crew.clone(),
             me,
             pressed: Cell::new(0),
+            turns: Cell::new(0),
             began: Cell::new(0),
             woken: Cell::new(0),
             needed: Cell::new(0),
@@ -132,17 +144,25 @@ impl Post {
         self.me == 0
     }
 
-    /// Tells, for the first, whether it wants to read alone if it can, or in company.
-    pub(crate) fn set_company(&self, company: bool) {
-        let known = &self.shared().company;
-        if known.load(SeqCst) != company {
-            known.store(company, SeqCst);
+    /// This worker has been through once more. `company` says whether it wants the one after it to read, too.
+    pub(crate) fn turned(&self, company: bool) {
+        let desk = &self.shared().desks[self.me];
+        // A single writer needs no locked instruction.
+        desk.turns.store(desk.turns.load(Relaxed).wrapping_add(1), Relaxed);
+        if desk.company.load(Relaxed) != company {
+            desk.company.store(company, SeqCst);
         }
     }
 
-    /// Whether this one is to read although the first is not always busy.
+    /// Whether this one is to read although the others are not stuck.
     fn is_company(&self) -> bool {
-        self.me == 1 && self.shared().company.load(SeqCst)
+        self.shared().desks[self.me - 1].company.load(SeqCst)
+    }
+
+    /// Whether all others are busy, each with what it was at when this was last asked.
+    fn others_are_stuck(&self) -> bool {
+        let turns = self.shared().turns(self.me);
+        self.turns.replace(turns) == turns && self.shared().all_busy(self.me)
     }
 
     /// What tells when to [`look`](Post::look).
@@ -167,7 +187,7 @@ impl Post {
             readers.watch(LOOK);
             return false;
         }
-        let pressed = self.is_company() || (readers.all_busy(self.me) && request_waits());
+        let pressed = self.is_company() || (self.others_are_stuck() && request_waits());
         let score = self.pressed.get();
         let score = if pressed { score + 1 } else { score.saturating_sub(1) };
         self.pressed.set(score);
@@ -210,7 +230,7 @@ impl Post {
         }
         let readers = self.shared();
         self.woken.set(self.woken.get() + 1);
-        self.needed.set(self.needed.get() + u32::from(readers.all_busy(self.me)));
+        self.needed.set(self.needed.get() + u32::from(self.others_are_stuck()));
         if now() - self.began.get() < TERM.as_nanos() as u64 {
             return false;
         }
@@ -269,6 +289,12 @@ mod tests {
         assert!(!looks(1, true), "the first is about to read it");
         posts[0].set_busy(true);
         assert!(!looks(1, false), "nothing waits");
+        let turning = |post: &Post| {
+            post.turned(false);
+            true
+        };
+        assert!((0..100).all(|_| turning(&posts[0]) && !posts[1].look(|| true)), "it gets on");
+        looks(1, false);
         assert!(looks(1, true) && posts[1].reads());
         // And so on with the one after it, who is not there for the first alone.
         posts[1].set_busy(false);
@@ -304,13 +330,13 @@ mod tests {
         join();
         assert!(!goes(), "it is needed");
         posts[0].set_busy(false);
-        posts[0].set_company(true);
+        posts[0].turned(true);
         assert!(!goes(), "it is wanted");
-        posts[0].set_company(false);
+        posts[0].turned(false);
         assert!(goes());
         assert!(!posts[0].woken(), "the first never does");
         // Wanted, it comes although nothing waits.
-        posts[0].set_company(true);
+        posts[0].turned(true);
         assert!((0..ENOUGH).any(|_| posts[1].look(|| false)));
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use ringfuse_abi as abi;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
@@ -94,6 +95,12 @@ impl Device {
                 Err(error) => Err(error.into()),
             };
         }
+    }
+
+    /// Whether there is a request that nobody has read, or the device is at its end.
+    pub(crate) fn request_waits(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
     }
 
     /// Answers a request, with the body at the start of the slot's payload.
