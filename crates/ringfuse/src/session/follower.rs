@@ -16,7 +16,7 @@ use crate::session::placement::{Part, Placement};
 /// A request that comes this long after the last may be that of a program that has moved.
 const SLOW: Duration = Duration::from_micros(20);
 
-/// After a look in vain so many of those are let pass, and twice as many after each more, up to the power of this.
+/// After a look in vain two of those are let pass, and twice as many after each more, this many doublings in all.
 const MOST_SKIPPED: u32 = 6;
 
 #[derive(Debug)]
@@ -95,8 +95,8 @@ impl Follower {
         let same = self.thread.replace(thread) == thread;
         let served = self.served.get() + 1;
         self.served.set(served);
-        // One of another thread counts as one that came together with another.
         self.backlog.came(served, more);
+        // One of another thread counts as one that came together with another.
         let lone = same && !self.backlog.is_there();
         self.part.came(if lone { 1 } else { 2 }, &self.placement, || served);
         let most = if self.part.wants_company() { 2 } else { 1 };
