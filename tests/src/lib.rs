@@ -1,5 +1,6 @@
 //! A filesystem for end-to-end tests: each of its files does one thing that a test wants to see.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -287,6 +288,20 @@ pub fn stay_on(cpu: usize) {
     let mut set = CpuSet::new();
     set.set(cpu);
     sched_setaffinity(None, &set).expect("it is there");
+}
+
+/// The threads of a process that serve requests, by number, and their directories in `/proc`.
+pub fn workers(process: u32) -> Vec<(usize, PathBuf)> {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+    let worker = |task: std::io::Result<std::fs::DirEntry>| {
+        let task = task.expect("it runs").path();
+        // One that has just ended has no name.
+        let name = std::fs::read_to_string(task.join("comm")).ok()?;
+        Some((name.trim().strip_prefix("ringfuse-")?.parse().ok()?, task))
+    };
+    let mut workers: Vec<_> = tasks.filter_map(worker).collect();
+    workers.sort_unstable();
+    workers
 }
 
 /// Uses that much of this thread's CPU.

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringfuse_e2e::{Probe, stay_on};
+use ringfuse_e2e::{Probe, stay_on, workers};
 use ringfuse_kit::harness::{PATIENCE, Setup, mount, mount_with};
 use ringfuse_kit::program::{Program, built};
 
@@ -61,14 +61,6 @@ fn a_queue_grows_while_all_its_entries_wait() {
     }
 }
 
-/// The threads of a program that serve requests.
-fn workers(program: &Program) -> usize {
-    let tasks = fs::read_dir(format!("/proc/{}/task", program.id())).unwrap();
-    let name = |task: std::io::Result<fs::DirEntry>| fs::read_to_string(task.unwrap().path().join("comm"));
-    let is_worker = |name: &String| name.trim().trim_start_matches("ringfuse-").parse::<usize>().is_ok();
-    tasks.flat_map(name).filter(is_worker).count()
-}
-
 #[test]
 fn a_worker_starts_with_its_first_request() {
     let cpus = thread::available_parallelism().unwrap().get();
@@ -77,13 +69,13 @@ fn a_worker_starts_with_its_first_request() {
         command.arg(path);
         command
     });
-    assert_eq!(workers(&program), 1);
+    assert_eq!(workers(program.id()).len(), 1);
     for cpu in (0..cpus).rev() {
         let file = program.path().join("hello");
         let text = thread::spawn(move || read_on(cpu, &file)).join().unwrap();
         assert_eq!(text.unwrap(), b"Hello, ring!\n");
     }
-    assert_eq!(workers(&program), cpus);
+    assert_eq!(workers(program.id()).len(), cpus);
     program.finish();
 }
 

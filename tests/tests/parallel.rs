@@ -3,13 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::process::{self, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ringfuse_e2e::{Probe, stay_on};
+use ringfuse_e2e::{Probe, stay_on, workers};
 use ringfuse_kit::harness::{Setup, mount};
 use ringfuse_kit::program::{Program, built};
 
@@ -62,19 +63,13 @@ fn heavy_requests_of_one_queue_are_served_by_all_workers() {
     }
 }
 
-/// The CPU time of each worker of this program so far.
-fn time_of_workers() -> Vec<(String, u64)> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-    let time = |task: std::path::PathBuf| {
-        let name = fs::read_to_string(task.join("comm")).ok()?;
-        let number = name.trim().strip_prefix("ringfuse-")?.to_owned();
-        number.parse::<u32>().ok()?;
-        let nanos = fs::read_to_string(task.join("schedstat")).ok()?.split(' ').next()?.parse().ok()?;
-        Some((number, nanos))
+/// The CPU time of each worker of this program so far, in nanoseconds.
+fn time_of_workers() -> Vec<u64> {
+    let time = |(_, task): (usize, PathBuf)| {
+        let stat = fs::read_to_string(task.join("schedstat")).ok()?;
+        stat.split(' ').next()?.parse().ok()
     };
-    let mut times: Vec<_> = tasks.filter_map(time).collect();
-    times.sort();
-    times
+    workers(process::id()).into_iter().filter_map(time).collect()
 }
 
 #[test]
@@ -98,7 +93,7 @@ fn a_program_that_waits_for_each_answer_has_one_reader_of_the_device() {
         });
         mounted.finish();
         println!("nanoseconds of CPU time: {times:?}");
-        times[0].1 as f64 / times.iter().map(|(_, time)| time).sum::<u64>() as f64
+        times[0] as f64 / times.iter().sum::<u64>() as f64
     };
     // Where others use the machine too, the reader may be kept off the CPU, and need help indeed.
     assert!((0..5).any(|_| share_of_the_first() > 0.8));
@@ -170,19 +165,18 @@ fn a_busy_program_does_not_starve_the_worker_of_its_cpu() {
 
 /// On how many CPUs each worker of a program may run.
 fn room_of_workers(process: u32) -> Vec<usize> {
-    let mut room = Vec::new();
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    for task in tasks.map(|task| task.unwrap().path()) {
-        let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
-        let field =
-            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-        let number = field("Name:").strip_prefix("ringfuse-").map(str::parse::<u32>);
-        if matches!(number, Some(Ok(_))) {
-            let ones = |digit: char| digit.to_digit(16).map_or(0, u32::count_ones) as usize;
-            room.push(field("Cpus_allowed:").chars().map(ones).sum());
-        }
-    }
-    room
+    let room = |(_, task): (usize, PathBuf)| {
+        let status = fs::read_to_string(task.join("status")).ok()?;
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"))?;
+        Some(
+            allowed
+                .chars()
+                .filter_map(|digit| digit.to_digit(16))
+                .map(|bits| bits.count_ones() as usize)
+                .sum(),
+        )
+    };
+    workers(process).into_iter().filter_map(room).collect()
 }
 
 #[test]
