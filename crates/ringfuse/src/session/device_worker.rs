@@ -17,6 +17,7 @@ use crate::fs::Filesystem;
 use crate::mem::{Arena, Slot};
 use crate::proto::decode::wants_no_reply;
 use crate::proto::message::in_header;
+use crate::session::attempts::Attempts;
 use crate::session::ending::{Ending, Live, unanswered};
 use crate::session::entry::{Port, Service};
 use crate::session::executor::Executor;
@@ -37,43 +38,13 @@ struct Reading {
     idle: RefCell<Vec<Rc<Turn>>>,
     /// The reader found nothing and waits for the device.
     parked: RefCell<Option<Waker>>,
-    /// This worker is in reserve: nobody reads before it is needed.
-    reserve: Cell<bool>,
-    probing: Probing,
+    /// Whether this worker reads, or is in reserve: then nobody does before it is needed.
+    post: Post,
+    /// Whether to read at once after a request was read, in the hope of another, or to wait for the device first. Under load
+    /// the former saves a system call a request; for a program that waits for each answer it wastes one.
+    probing: Attempts,
     follower: Follower,
-    /// So many workers read, as far as the first knows.
-    readers: Cell<usize>,
     ended: Cell<bool>,
-}
-
-/// Whether to read at once after a request was read, in the hope of another, or to wait for the device first. Under load
-/// the former saves a system call a request; for a program that waits for each answer it wastes one.
-#[derive(Debug, Default)]
-struct Probing {
-    /// How often in a row it was in vain.
-    misses: Cell<u32>,
-    /// How many more times not to try.
-    skip: Cell<u32>,
-}
-
-impl Probing {
-    const MOST: u32 = 6;
-
-    fn is_due(&self) -> bool {
-        let skip = self.skip.get();
-        self.skip.set(skip.saturating_sub(1));
-        skip == 0
-    }
-
-    fn found(&self, something: bool) {
-        if something {
-            self.misses.set(0);
-        } else {
-            let misses = (self.misses.get() + 1).min(Self::MOST);
-            self.misses.set(misses);
-            self.skip.set(1 << misses);
-        }
-    }
 }
 
 /// One task's place in the queue of idle ones.
@@ -84,15 +55,14 @@ struct Turn {
 }
 
 impl Reading {
-    fn new(reserve: bool) -> Self {
+    fn new(post: Post) -> Self {
         Self {
             vacant: Cell::new(true),
             idle: RefCell::default(),
             parked: RefCell::default(),
-            reserve: Cell::new(reserve),
-            probing: Probing::default(),
+            post,
+            probing: Attempts::default(),
             follower: Follower::new(),
-            readers: Cell::new(1),
             ended: Cell::new(false),
         }
     }
@@ -158,7 +128,7 @@ pub(crate) fn serve<F, P>(
     plan: &Plan,
     service: &Rc<Service<P>>,
     executor: &Rc<Executor>,
-    post: &Post,
+    post: Post,
     (ending, gone): (&Ending, &dyn Fn()),
 ) -> io::Result<()>
 where
@@ -166,7 +136,8 @@ where
     P: Deref<Target = F> + Clone + 'static,
 {
     let device = Rc::new(device);
-    let reading = Rc::new(Reading::new(!post.reads()));
+    let reading = Rc::new(Reading::new(post));
+    let post = &reading.post;
     let live = Live::default();
     let tasks = Tasks::new(executor.waker());
     let waiting = Waiting::new(&device, executor, post)?;
@@ -231,7 +202,6 @@ where
             alarm = false;
             executor.look();
         }
-        reading.readers.set(post.readers());
         post.turned(if post.is_first() {
             reading.follower.wants_company()
         } else {
@@ -239,13 +209,11 @@ where
         });
         if ready.look && post.look(|| device.request_waits()) {
             waiting.add(&device)?;
-            reading.reserve.set(false);
         }
         if ready.device {
             reading.unpark();
             if post.woken() {
                 waiting.remove(&device)?;
-                reading.reserve.set(true);
             }
         }
         if ready.runtime || executor.timeout() == Some(Duration::ZERO) {
@@ -366,7 +334,7 @@ struct DevicePort {
 impl Port for DevicePort {
     async fn receive(&mut self, slot: &mut Slot) -> Option<Framing> {
         self.reading.turn(&self.turn).await;
-        let mut probe = !self.reading.reserve.get() && self.reading.probing.is_due();
+        let mut probe = self.reading.post.reads() && self.reading.probing.is_due();
         if !probe {
             self.reading.park().await;
         }
@@ -385,7 +353,7 @@ impl Port for DevicePort {
                     let header = in_header(slot.device_area(len)).unwrap_or_default();
                     self.reading
                         .follower
-                        .came(header.pid, self.reading.readers.get(), || self.device.request_waits());
+                        .came(header.pid, self.reading.post.readers(), || self.device.request_waits());
                     return Some(Framing::Device { header, len });
                 }
                 Ok(Received::Nothing) => self.reading.park().await,

@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::session::attempts::Attempts;
 use crate::session::placement::{Part, Placement};
 
 /// A request that comes this long after the last may be that of a program that has moved.
 const SLOW: Duration = Duration::from_micros(20);
-
-/// After a look in vain two of those are let pass, and twice as many after each more, this many doublings in all.
-const MOST_SKIPPED: u32 = 6;
 
 #[derive(Debug)]
 pub(crate) struct Follower {
@@ -33,8 +31,8 @@ pub(crate) struct Follower {
     /// When the last one came, and whether that was slow.
     last: Cell<Option<Instant>>,
     slow: Cell<bool>,
-    misses: Cell<u32>,
-    skip: Cell<u32>,
+    /// To look where the program is.
+    looks: Attempts,
     backlog: Backlog,
 }
 
@@ -80,8 +78,7 @@ impl Follower {
             served: Cell::new(0),
             last: Cell::new(None),
             slow: Cell::new(false),
-            misses: Cell::new(0),
-            skip: Cell::new(0),
+            looks: Attempts::default(),
             backlog: Backlog::default(),
         }
     }
@@ -121,20 +118,14 @@ impl Follower {
 
     /// The request has been answered, and its program is on its way.
     pub(crate) fn answered(&self) {
-        if !self.slow.take() {
-            return;
-        }
-        let skip = self.skip.get();
-        if skip > 0 {
-            self.skip.set(skip - 1);
+        if !self.slow.take() || !self.looks.is_due() {
             return;
         }
         let cpu = cpu_of(self.thread.get());
         if cpu == self.cpu.get() {
-            self.misses.set((self.misses.get() + 1).min(MOST_SKIPPED));
-            self.skip.set(1 << self.misses.get());
+            self.looks.found(false);
         } else if let Some(cpu) = cpu {
-            self.misses.set(0);
+            self.looks.found(true);
             self.bind(cpu);
         }
     }

@@ -1,5 +1,6 @@
 //! A mount being served: from the kernel's first message to its last.
 
+mod attempts;
 mod concierge;
 mod control;
 mod crew;

@@ -93,6 +93,7 @@ impl Readers {
 }
 
 /// A worker's place among them.
+#[derive(Debug)]
 pub(crate) struct Post {
     crew: Arc<Crew>,
     me: usize,

@@ -218,7 +218,7 @@ impl Seat {
                 let device = self.device.clone_channel()?;
                 let gone = || self.reports.say(Report::Gone);
                 let post = Post::new(&self.crew, self.worker)?;
-                device_worker::serve(device, &self.plan, service, executor, &post, (&ending, &gone))
+                device_worker::serve(device, &self.plan, service, executor, post, (&ending, &gone))
             }
         });
         drop(listening);
