@@ -2,7 +2,7 @@
 //!
 //! A worker is bound to the CPU whose programs it serves, so that the two take turns on it. The answer wakes the program, which
 //! goes on there if it is still on that CPU's queue, and to another that idles if not: with a wake-up several times as long as
-//! the request, to and fro. Two means against it are tried where requests come one by one, by all workers that have such, as
+//! the request, to and fro. Means against it are tried where requests come one by one, by all workers that have such, as
 //! programs go from one to the other; and kept where requests come faster.
 //!
 //! **Weight.** A thread that sleeps having had more than its share of the CPU is left on the queue (since Linux 6.12: the delayed
@@ -13,6 +13,10 @@
 //! **Lingering.** A CPU whose worker looks for requests for a moment, before it sleeps, does not idle, so that the program stays on
 //! the other to which it went; and where it comes back, the worker need not be woken. It costs CPU time, so it must be
 //! worth more.
+//!
+//! **Beside.** The only reader of the device is bound to no CPU, and can go to that of its program
+//! ([`follower`](crate::session::follower)): as it is, with so much weight that the program stays even where it has just come, or, where that
+//! is not allowed, in the company of a second reader, who is woken in vain and so keeps the other CPU from idling.
 
 use std::cell::Cell;
 use std::io;
@@ -27,7 +31,7 @@ pub(crate) const LINGER: Duration = Duration::from_micros(30);
 
 /// What a worker may do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Means {
+enum Means {
     Weight = 1,
     Lingering,
     Beside,
