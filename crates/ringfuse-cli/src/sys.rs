@@ -112,30 +112,38 @@ impl FileHandle {
         Self::new(like.kind, &bytes).filter(|handle| handle.number() == Some(number))
     }
 
-    /// The handle of an open file, `O_PATH` included (`name_to_handle_at(2)`).
+    /// The number of the inode, where the handle has it and [`number`](Self::number) is all of the handle.
+    pub(crate) fn ino(&self) -> Option<u64> {
+        self.number().map(|number| number >> 32)
+    }
+
+    /// The handle of a name in a directory, not following a symbolic link; with an empty name, of the open file itself,
+    /// `O_PATH` included; and the id of the mount that it is on (`name_to_handle_at(2)`).
     ///
     /// # Errors
     ///
     /// `EOPNOTSUPP` where the filesystem has none.
-    pub(crate) fn of(fd: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn of(dir: impl AsFd, name: &CStr) -> io::Result<(Self, u64)> {
         let mut raw = RawHandle { len: MAX_HANDLE as c_uint, kind: 0, bytes: [0; MAX_HANDLE] };
         let mut mount: c_int = 0;
-        let fd = fd.as_fd().as_raw_fd();
-        // SAFETY: `raw` is laid out as a `struct file_handle` with room for as many bytes as its length says, and both
-        // pointers are valid for the call.
+        let dir = dir.as_fd().as_raw_fd();
+        let flags = if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+        // SAFETY: `raw` is laid out as a `struct file_handle` with room for as many bytes as its length says, the name ends
+        // in a NUL, and all pointers are valid for the call.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_name_to_handle_at,
-                fd,
-                c"".as_ptr(),
+                dir,
+                name.as_ptr(),
                 &raw mut raw,
                 &raw mut mount,
-                libc::AT_EMPTY_PATH,
+                flags,
             )
         };
         done(result)?;
         let bytes = raw.bytes.get(..raw.len as usize);
-        bytes.and_then(|bytes| Self::new(raw.kind, bytes)).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let handle = bytes.and_then(|bytes| Self::new(raw.kind, bytes)).ok_or(io::ErrorKind::InvalidData)?;
+        Ok((handle, u64::from(mount.cast_unsigned())))
     }
 
     /// Opens the file of this handle, on the mount that `mount` is in (`open_by_handle_at(2)`).
@@ -293,8 +301,9 @@ mod tests {
     #[test]
     fn handles_of_one_file_are_equal() {
         let file = File::open(std::env::current_exe().unwrap()).unwrap();
-        let Ok(handle) = FileHandle::of(&file) else { return };
-        assert_eq!(handle, FileHandle::of(file.try_clone().unwrap()).unwrap());
+        let Ok(handle) = FileHandle::of(&file, c"") else { return };
+        assert_eq!(handle, FileHandle::of(file.try_clone().unwrap(), c"").unwrap());
+        let handle = handle.0;
         assert_ne!(handle, FileHandle::new(handle.kind, b"another").unwrap());
         assert_eq!(FileHandle::new(1, &[0; MAX_HANDLE + 1]), None);
         let long = FileHandle::new(1, &[7; SHORT + 1]).unwrap();

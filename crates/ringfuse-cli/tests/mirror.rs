@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ringfuse_kit::harness::{Mountpoint, PATIENCE};
 use ringfuse_kit::posix::{self, Needs};
 use ringfuse_kit::program::Program;
-use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, fcntl_lock, flock, renameat_with};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, Signal, kill_process};
@@ -180,6 +180,33 @@ fn an_inode_number_that_is_used_again_is_another_file() {
         assert_eq!(fs::read_to_string(&name).unwrap(), format!("{round}"));
         fs::remove_file(&name).unwrap();
     }
+    mirror.finish();
+}
+
+#[test]
+fn a_listing_tells_of_each_file_what_is_its_own() {
+    let mirror = serve(&[]);
+    let names = ["a", "b"].map(|name| mirror.source(name));
+    for name in &names {
+        fs::write(name, name.file_name().unwrap().as_encoded_bytes()).unwrap();
+    }
+    let [a, b] = names.each_ref().map(|name| fs::metadata(name).unwrap().ino());
+    let end = Instant::now() + Duration::from_secs(1);
+    let exchanging = thread::spawn(move || {
+        while Instant::now() < end {
+            renameat_with(CWD, &names[0], CWD, &names[1], RenameFlags::EXCHANGE).unwrap();
+        }
+    });
+    while !exchanging.is_finished() {
+        for entry in fs::read_dir(mirror.at("")).unwrap() {
+            let mut file = File::open(entry.unwrap().path()).unwrap();
+            let ino = file.metadata().unwrap().ino();
+            let mut content = String::new();
+            file.read_to_string(&mut content).unwrap();
+            assert_eq!(ino, if content == "a" { a } else { b });
+        }
+    }
+    exchanging.join().unwrap();
     mirror.finish();
 }
 
@@ -476,6 +503,11 @@ fn mounts_in_the_source_are_crossed_when_asked() {
             mount("none", source.join("sub"), "tmpfs", MountFlags::empty(), None).unwrap();
             fs::write(source.join("sub/f"), "x").unwrap();
         });
+        // Also to who lists what is above.
+        let listed =
+            fs::read_dir(mirror.at("")).unwrap().map(|entry| entry.unwrap().metadata().unwrap().ino());
+        assert_eq!(listed.collect::<Vec<_>>(), [fs::metadata(mirror.at("sub")).unwrap().ino()]);
+        assert_eq!(fs::read_dir(mirror.at("sub")).unwrap().count(), usize::from(seen));
         assert_eq!(mirror.at("sub/f").exists(), seen);
         if seen {
             let (root, sub) =

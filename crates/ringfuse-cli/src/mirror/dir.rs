@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use ringfuse::{DirFiller, DirPos, FileType, Result};
-use rustix::fs::{FileType as Kind, RawDir, ResolveFlags, SeekFrom};
+use rustix::fs::{FileType as Kind, RawDir, SeekFrom};
 
 use super::files::Handle;
 use super::node::{Node, lock};
@@ -122,7 +122,7 @@ impl Core {
             stream.at = raw.next;
             let dots = matches!(raw.name.to_bytes(), b"." | b"..");
             let found = if plus && !dots {
-                match self.find(&handle.file, &raw.name, ResolveFlags::empty()) {
+                match self.find(&handle.node, &handle.file, &raw.name) {
                     // It has gone meanwhile.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                     found => found.ok(),

@@ -77,14 +77,17 @@ impl Core {
     fn look(&self, parent: &Arc<Node>, fd: &OwnedFd, name: &CStr, resolve: ResolveFlags) -> Result<Entry> {
         // Those who open by handle ask for the node itself, and for the directory above it. None is above the root.
         if name == c"." || name == c".." && parent.id.is_root() {
-            let found = self.recognise(fd.try_clone()?, true)?;
+            let found = self.recognise(fd)?;
             // The kernel may ask before it has forgotten it.
             if found.stat.stx_nlink == 0 && !parent.id.is_root() {
                 return Err(Errno::ESTALE);
             }
             return Ok(self.answer(found, parent, c"."));
         }
-        let found = self.find(fd, name, resolve)?;
+        let found = match resolve.is_empty() {
+            true => self.find(parent, fd, name)?,
+            false => self.find_and_open(fd, name, resolve)?,
+        };
         Ok(self.answer(found, parent, name))
     }
 
@@ -97,7 +100,7 @@ impl Core {
         };
         let handle = FileHandle::of_number(id.get(), like).ok_or(Errno::ESTALE)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = self.recognise(self.with_room(|| handle.open(anchor, flags))?, false)?;
+        let found = self.recognise_and_keep(self.with_room(|| handle.open(anchor, flags))?)?;
         if found.stat.stx_nlink == 0 || found.key.identity != Identity::Handle(handle) {
             return Err(Errno::ESTALE);
         }
@@ -119,7 +122,7 @@ impl Core {
             }
             Ok(())
         })?;
-        let found = self.find(&dir, name, ResolveFlags::empty())?;
+        let found = self.find(&parent, &dir, name)?;
         Ok(self.answer(found, &parent, name))
     }
 
@@ -172,13 +175,13 @@ impl Core {
         name: &CStr,
         flags: OFlags,
     ) -> Result<(Entry, Opened)> {
-        let found = self.recognise(file, true)?;
+        let found = self.recognise(&file)?;
         if found.kind != ringfuse::FileType::Regular {
             return Err(Errno::EEXIST);
         }
-        let (stat, fd) = (found.stat, Arc::clone(&found.fd));
+        let stat = found.stat;
         let node = self.admit(found, parent, name);
-        match self.opened(&node, fd, flags, Some(&stat)) {
+        match self.opened(&node, Arc::new(file), flags, Some(&stat)) {
             Ok(opened) => Ok((self.entry(&node, &stat), opened)),
             Err(error) => {
                 // The kernel will not be told of it.

@@ -15,12 +15,13 @@
 use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use ringfuse::{Backing, Errno, Fh, FileType, NodeId, Result};
 use rustix::fs::OFlags;
 
@@ -50,13 +51,23 @@ pub(super) enum Identity {
     Number(u64, i64, u32),
 }
 
+impl Identity {
+    /// All of it in one number, where that can be.
+    fn number(&self) -> Option<u64> {
+        match self {
+            Self::Handle(handle) => handle.number(),
+            Self::Number(..) => None,
+        }
+    }
+}
+
 /// An inode that the kernel knows.
 pub(super) struct Node {
     pub(super) id: NodeId,
     pub(super) key: Key,
     pub(super) mount: MountIndex,
     pub(super) kind: FileType,
-    /// Changed only under the lock of the shard that the key is in.
+    /// Changed only under the lock of the shard that the id is in.
     lookups: AtomicU64,
     pub(super) cached: Mutex<Cached>,
     more: OnceLock<Box<More>>,
@@ -146,7 +157,7 @@ impl Node {
             key,
             mount,
             kind,
-            lookups: AtomicU64::new(1),
+            lookups: AtomicU64::new(0),
             cached: Mutex::default(),
             more: OnceLock::new(),
         }
@@ -212,9 +223,13 @@ const SHARDS: usize = 32;
 
 /// All nodes that the kernel knows.
 pub(super) struct Table {
-    by_key: [Mutex<HashSet<ByKey>>; SHARDS],
-    by_id: [RwLock<HashMap<NodeId, Arc<Node>>>; SHARDS],
+    by_id: [RwLock<HashMap<NodeId, Arc<Node>, RandomState>>; SHARDS],
+    /// Those whose id says nothing about the inode.
+    counted: [Mutex<HashSet<ByKey, RandomState>>; SHARDS],
     hasher: RandomState,
+    /// The device of the root: file handles of others are not ids.
+    dev: u64,
+    root: Option<u64>,
     next: AtomicU64,
     count: AtomicUsize,
     lookups: AtomicU64,
@@ -224,9 +239,11 @@ impl Table {
     /// A table with the root, which the kernel knows without having looked it up.
     pub(super) fn new(root: Key, mount: MountIndex) -> Self {
         let table = Self {
-            by_key: std::array::from_fn(|_| Mutex::default()),
             by_id: std::array::from_fn(|_| RwLock::default()),
-            hasher: RandomState::new(),
+            counted: std::array::from_fn(|_| Mutex::default()),
+            hasher: RandomState::default(),
+            dev: root.dev,
+            root: root.identity.number(),
             next: AtomicU64::new(COUNTED.start),
             count: AtomicUsize::new(0),
             lookups: AtomicU64::new(0),
@@ -235,12 +252,19 @@ impl Table {
         table
     }
 
-    fn keys(&self, key: &Key) -> MutexGuard<'_, HashSet<ByKey>> {
-        lock(&self.by_key[self.hasher.hash_one(key) as usize % SHARDS])
+    fn counted(&self, key: &Key) -> MutexGuard<'_, HashSet<ByKey, RandomState>> {
+        lock(&self.counted[self.hasher.hash_one(key) as usize % SHARDS])
     }
 
-    fn ids(&self, id: NodeId) -> &RwLock<HashMap<NodeId, Arc<Node>>> {
-        &self.by_id[id.get() as usize % SHARDS]
+    fn shard(&self, id: NodeId) -> &RwLock<HashMap<NodeId, Arc<Node>, RandomState>> {
+        // The upper half of a number that is not counted is that of the inode, and the lower one may be the same for all.
+        &self.by_id[(id.get() >> 32 ^ id.get()) as usize % SHARDS]
+    }
+
+    /// The id that a key is; `None` for those whose id is counted, the root's among them.
+    fn id_of(&self, key: &Key) -> Option<NodeId> {
+        let number = key.identity.number().filter(|_| key.dev == self.dev);
+        number.filter(|_| number != self.root).and_then(NodeId::new)
     }
 
     /// The node that the kernel calls so.
@@ -249,45 +273,49 @@ impl Table {
     ///
     /// `ESTALE` if it was told of none.
     pub(super) fn get(&self, id: NodeId) -> Result<Arc<Node>> {
-        self.ids(id).read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().ok_or(Errno::ESTALE)
+        self.shard(id).read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned().ok_or(Errno::ESTALE)
     }
 
     /// The node of a key, if the kernel knows it.
     pub(super) fn find(&self, key: &Key) -> Option<Arc<Node>> {
-        self.keys(key).get(key).map(|node| Arc::clone(&node.0))
-    }
-
-    /// The root is the first to ask, and the first mount is its own: there each handle is of one inode.
-    fn new_id(&self, key: &Key, mount: MountIndex) -> NodeId {
-        let number = match &key.identity {
-            Identity::Handle(handle) if mount == 0 && self.next.load(Relaxed) > COUNTED.start => {
-                handle.number()
-            }
-            _ => None,
-        };
-        NodeId::new(number.unwrap_or_else(|| self.next.fetch_add(1, Relaxed))).expect("neither is zero")
+        match self.id_of(key) {
+            Some(id) => self.get(id).ok(),
+            None => self.counted(key).get(key).map(|node| Arc::clone(&node.0)),
+        }
     }
 
     /// The node of a key, made if need be, with one lookup more: to be told to the kernel.
     pub(super) fn intern(&self, key: Key, mount: MountIndex, kind: FileType) -> Arc<Node> {
         self.lookups.fetch_add(1, Relaxed);
-        let mut keys = self.keys(&key);
-        if let Some(ByKey(node)) = keys.get(&key) {
-            node.lookups.fetch_add(1, Relaxed);
-            return Arc::clone(node);
+        if let Some(id) = self.id_of(&key) {
+            return self.take(id, || Node::new(id, key, mount, kind));
         }
-        let id = self.new_id(&key, mount);
-        let node = Arc::new(Node::new(id, key, mount, kind));
-        self.ids(id).write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::clone(&node));
-        keys.insert(ByKey(Arc::clone(&node)));
-        self.count.fetch_add(1, Relaxed);
+        let mut counted = self.counted(&key);
+        if let Some(ByKey(node)) = counted.get(&key) {
+            return self.take(node.id, || unreachable!("who is among the counted has not been forgotten"));
+        }
+        let id = NodeId::new(self.next.fetch_add(1, Relaxed)).expect("it is not zero");
+        let node = self.take(id, || Node::new(id, key, mount, kind));
+        counted.insert(ByKey(Arc::clone(&node)));
         node
+    }
+
+    /// Takes a lookup of an id.
+    fn take(&self, id: NodeId, new: impl FnOnce() -> Node) -> Arc<Node> {
+        let mut nodes = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
+        let node = nodes.entry(id).or_insert_with(|| {
+            self.count.fetch_add(1, Relaxed);
+            Arc::new(new())
+        });
+        node.lookups.fetch_add(1, Relaxed);
+        Arc::clone(node)
     }
 
     /// Takes lookups back. Returns the node if the kernel knows it no more.
     pub(super) fn forget(&self, id: NodeId, lookups: u64) -> Option<Arc<Node>> {
         let node = self.get(id).ok()?;
-        let mut keys = self.keys(&node.key);
+        let counted = node.is_counted().then(|| self.counted(&node.key));
+        let mut nodes = self.shard(id).write().unwrap_or_else(PoisonError::into_inner);
         let had = node.lookups.load(Relaxed);
         let left = had.saturating_sub(lookups);
         node.lookups.store(left, Relaxed);
@@ -296,9 +324,10 @@ impl Table {
         if left > 0 || id.is_root() {
             return None;
         }
-        keys.remove(&node.key);
-        drop(keys);
-        self.ids(id).write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        // Another may have done it since it was found.
+        nodes.remove(&id)?;
+        drop(nodes);
+        counted.map(|mut counted| counted.remove(&node.key));
         self.count.fetch_sub(1, Relaxed);
         Some(node)
     }

@@ -27,7 +27,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, Statx, openat2};
 
 use super::Core;
 use super::node::{Identity, Key, More, Node, Pin, Place, lock};
-use super::source::{MountIndex, dev, stat};
+use super::source::{MountIndex, Pace, dev, stat, stat_of};
 use crate::sys::FileHandle;
 
 /// The nodes whose descriptors are kept, oldest first. There may be some among them that have gone.
@@ -106,9 +106,12 @@ pub(super) struct Found {
     pub(super) mount: MountIndex,
     pub(super) kind: FileType,
     pub(super) stat: Statx,
-    pub(super) fd: Arc<OwnedFd>,
-    /// It is open for reading or writing, and not to be kept among the `O_PATH` ones.
-    pub(super) open: bool,
+    /// A descriptor of it, opened with `O_PATH`: to be kept.
+    pub(super) fd: Option<Arc<OwnedFd>>,
+}
+
+fn kind(stat: &Statx) -> io::Result<FileType> {
+    FileType::from_mode(stat.stx_mode.into()).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 impl Core {
@@ -186,35 +189,72 @@ impl Core {
     pub(super) fn identify(&self, fd: impl AsFd, stat: &Statx) -> io::Result<(Key, MountIndex)> {
         let mount = self.source.mount_of(&fd, stat);
         let identity = if self.source.mount(mount).anchor.is_some() {
-            Identity::Handle(FileHandle::of(fd)?)
+            Identity::Handle(FileHandle::of(fd, c"")?.0)
         } else {
             Identity::Number(stat.stx_ino, stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)
         };
         Ok((Key { dev: dev(stat), identity }, mount))
     }
 
-    /// Finds a name in a directory.
+    /// Finds a name in a directory: where that can be without opening it, as nobody may want more than the attributes.
+    ///
+    /// Handle and attributes are those of one inode if the handle has the number of the inode that the attributes are of. One
+    /// that got the number of another between the two calls may be shown in its place: the handle, which was asked for
+    /// first, leads to no file any more.
     ///
     /// # Errors
     ///
     /// `ENOENT` if there is none.
-    pub(super) fn find(&self, parent: impl AsFd, name: &CStr, resolve: ResolveFlags) -> io::Result<Found> {
-        self.recognise(self.open_path(parent, name, resolve)?, false)
+    pub(super) fn find(&self, parent: &Node, dir: impl AsFd, name: &CStr) -> io::Result<Found> {
+        let mount = self.source.mount(parent.mount);
+        // Where names can lead elsewhere, that must not be found out by going there.
+        let stays = self.source.detached && self.source.pace != Pace::Remote && mount.anchor.is_some();
+        if stays
+            && let Ok((handle, on)) = FileHandle::of(&dir, name)
+            && on == mount.id
+            && let Some(ino) = handle.ino()
+        {
+            let stat = stat_of(&dir, name)?;
+            if (stat.stx_ino, stat.stx_mnt_id) == (ino, mount.id) {
+                let key = Key { dev: dev(&stat), identity: Identity::Handle(handle) };
+                return Ok(Found { key, mount: parent.mount, kind: kind(&stat)?, stat, fd: None });
+            }
+        }
+        self.find_and_open(dir, name, ResolveFlags::empty())
+    }
+
+    /// Finds a name in a directory, and opens it as a reference.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if there is none.
+    pub(super) fn find_and_open(
+        &self,
+        dir: impl AsFd,
+        name: &CStr,
+        resolve: ResolveFlags,
+    ) -> io::Result<Found> {
+        self.recognise_and_keep(self.open_path(dir, name, resolve)?)
     }
 
     /// Tells what a file is that was opened.
-    pub(super) fn recognise(&self, fd: OwnedFd, open: bool) -> io::Result<Found> {
+    pub(super) fn recognise(&self, fd: impl AsFd) -> io::Result<Found> {
         let stat = stat(&fd)?;
         let (key, mount) = self.identify(&fd, &stat)?;
-        let kind = FileType::from_mode(stat.stx_mode.into()).ok_or(io::ErrorKind::InvalidData)?;
-        Ok(Found { key, mount, kind, stat, fd: Arc::new(fd), open })
+        Ok(Found { key, mount, kind: kind(&stat)?, stat, fd: None })
+    }
+
+    /// Tells what a file is that was opened with `O_PATH`.
+    pub(super) fn recognise_and_keep(&self, fd: OwnedFd) -> io::Result<Found> {
+        let found = self.recognise(&fd)?;
+        Ok(Found { fd: Some(Arc::new(fd)), ..found })
     }
 
     /// Takes one lookup of what was found, to be told to the kernel.
     pub(super) fn admit(&self, found: Found, parent: &Arc<Node>, name: &CStr) -> Arc<Node> {
         let node = self.table.intern(found.key, found.mount, found.kind);
-        if !found.open {
-            self.cache.put(&node, found.fd);
+        if let Some(fd) = found.fd {
+            self.cache.put(&node, fd);
         }
         self.note_place(&node, parent, name);
         node
@@ -256,7 +296,7 @@ impl Core {
 
     /// The node that has a name, if the kernel knows it: to be seen to once the name is gone.
     pub(super) fn victim(&self, parent: impl AsFd, name: &CStr) -> Option<(Arc<Node>, Arc<OwnedFd>)> {
-        let found = self.find(parent, name, ResolveFlags::empty()).ok()?;
-        Some((self.table.find(&found.key)?, found.fd))
+        let found = self.find_and_open(parent, name, ResolveFlags::empty()).ok()?;
+        Some((self.table.find(&found.key)?, found.fd?))
     }
 }

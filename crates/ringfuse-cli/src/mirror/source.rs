@@ -15,6 +15,7 @@
 //! access updated accordingly. By default it is without what is mounted below, as with `mount --bind`: what a person
 //! sees is then one filesystem, with its own inode numbers, and renames and links work everywhere in it.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -68,7 +69,7 @@ pub(super) struct Source {
 /// A mount within the source.
 #[derive(Debug)]
 pub(super) struct SourceMount {
-    id: u64,
+    pub(super) id: u64,
     /// A directory in it, by which files can be opened by their handles; `None` if they cannot.
     pub(super) anchor: Option<OwnedFd>,
 }
@@ -79,6 +80,11 @@ pub(super) type MountIndex = u32;
 /// Reads the attributes of an open file.
 pub(super) fn stat(fd: impl AsFd) -> io::Result<Statx> {
     Ok(statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT, MASK)?)
+}
+
+/// Reads the attributes of a name in a directory.
+pub(super) fn stat_of(dir: impl AsFd, name: &CStr) -> io::Result<Statx> {
+    Ok(statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, MASK)?)
 }
 
 /// The number of the device that a file is on.
@@ -155,7 +161,8 @@ impl Source {
 
     fn add_mount(&self, id: u64, anchor: Option<OwnedFd>) -> MountIndex {
         let anchor = anchor.filter(|anchor| {
-            let opened = FileHandle::of(anchor).and_then(|handle| handle.open(anchor, OFlags::PATH));
+            let opened =
+                FileHandle::of(anchor, c"").and_then(|(handle, _)| handle.open(anchor, OFlags::PATH));
             if let Err(error) = &opened {
                 tracing::info!(%error, "files are reached by name, as they cannot be opened by handle");
             }
