@@ -343,3 +343,20 @@ fn small_and_large_limits() {
         }
     }
 }
+
+#[test]
+fn the_kernel_reads_ahead_as_far_as_is_said() {
+    for setup in [Setup::RING, Setup::DEVICE] {
+        for (said, kib) in [(None, 1024), (Some(64 << 10), 64), (Some(4 << 20), 4096)] {
+            let mounted = mount_with(Probe::default(), setup, |m| match said {
+                Some(bytes) => m.max_readahead(bytes),
+                None => m,
+            });
+            let info = mounted.session().info();
+            let kernel = format!("/sys/class/bdi/0:{}/read_ahead_kb", info.connection.unwrap());
+            assert_eq!(fs::read_to_string(kernel).unwrap().trim(), kib.to_string());
+            assert_eq!(info.max_readahead, kib << 10);
+            mounted.finish();
+        }
+    }
+}

@@ -106,6 +106,9 @@ pub(crate) struct Common {
     /// Bytes that a write request carries at most; a read request, too [default: 1M]
     #[arg(long, value_name = "SIZE", value_parser = size::parse_u32)]
     max_write: Option<u32>,
+    /// Bytes that the kernel reads ahead of a program at most; root alone gets more than 128K [default: as --max-write]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse_u32)]
+    max_readahead: Option<u32>,
     /// Memory that requests in service may take at most; where it is too small for --depth and --max-write, it wins
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     memory: Option<u64>,
@@ -208,6 +211,9 @@ impl Common {
         }
         if let Some(bytes) = self.max_write {
             mount = mount.max_write(bytes);
+        }
+        if let Some(bytes) = self.max_readahead {
+            mount = mount.max_readahead(bytes);
         }
         if let Some(bytes) = self.memory {
             mount = mount.memory(usize::try_from(bytes).unwrap_or(usize::MAX));

@@ -108,6 +108,18 @@ impl Mount {
         self
     }
 
+    /// How many bytes the kernel reads ahead of a program that reads in sequence, and around a page of a mapped file that is
+    /// not there; by default as far as one request goes, which is [`Mount::max_write`]. More is of use where requests take
+    /// long, as over a network, and less for programs that map large files and read here and there. A filesystem may want
+    /// something else ([`Negotiation::max_readahead`](crate::Negotiation::max_readahead)).
+    ///
+    /// More than the kernel's own 128 KiB takes a write to `/sys/class/bdi`, which is for root.
+    /// [`SessionInfo::max_readahead`](crate::SessionInfo::max_readahead) tells what came of it.
+    pub fn max_readahead(mut self, bytes: u32) -> Self {
+        self.0.wanted.max_readahead = Some(bytes);
+        self
+    }
+
     /// How many bytes of memory the requests in service may take at most, in all queues together. Where the budget is too
     /// small for [`Mount::depth`] and [`Mount::max_write`], it wins over both: requests become smaller, down to 128 KiB, and
     /// queues get fewer entries, down to one. Without it, [`SessionInfo::buffers`](crate::SessionInfo::buffers) tells what it

@@ -69,6 +69,7 @@ pub(crate) struct Limits {
     pub(crate) max_write: u32,
     pub(crate) max_pages: u16,
     pub(crate) max_background: u16,
+    pub(crate) max_readahead: Option<u32>,
     pub(crate) default_permissions: bool,
 }
 
@@ -105,7 +106,7 @@ impl Negotiation {
             offered,
             wanted: offered & DEFAULT,
             limits,
-            max_readahead: kernel.max_readahead,
+            max_readahead: limits.max_readahead.unwrap_or(kernel.max_readahead.max(limits.max_write)),
             congestion_threshold: None,
             time_gran: 1,
             max_stack_depth: None,
@@ -167,10 +168,16 @@ impl Negotiation {
         self.wanted &= !(capabilities & (DEFAULT | OPTIONAL));
     }
 
-    /// Reads at most this many bytes ahead of a program. The kernel takes the lesser of this and the limit of the
-    /// mount's backing device (128 KiB unless changed under `/sys/class/bdi`).
+    /// Has the kernel read at most this many bytes ahead of a program that reads in sequence, and around a page of a
+    /// mapped file that is not there. By default as many as [`Mount::max_readahead`](crate::Mount::max_readahead) says,
+    /// where it is told what that takes.
     pub fn max_readahead(&mut self, bytes: u32) {
         self.max_readahead = bytes;
+    }
+
+    /// How far the kernel is to read ahead, and how far it does unless it is told otherwise than by the reply.
+    pub(crate) fn readahead(&self) -> (u32, u32) {
+        (self.max_readahead, self.kernel.max_readahead)
     }
 
     /// Lets this many background requests (readahead, writeback, asynchronous direct I/O) be in flight at once, 1
@@ -287,8 +294,13 @@ fn offered_bits(kernel: &abi::fuse_init_in) -> u64 {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits =
-        Limits { max_write: 1 << 20, max_pages: 256, max_background: 64, default_permissions: false };
+    const LIMITS: Limits = Limits {
+        max_write: 1 << 20,
+        max_pages: 256,
+        max_background: 64,
+        max_readahead: None,
+        default_permissions: false,
+    };
 
     fn negotiation(offered: Capabilities) -> Negotiation {
         let bits = offered.bits();
@@ -330,6 +342,17 @@ mod tests {
             |offered| negotiation(offered).conclude(true).unwrap().capabilities.contains(C::OVER_IO_URING);
         assert!(ring(C::all()));
         assert!(!ring(C::all() - C::OVER_IO_URING));
+    }
+
+    #[test]
+    fn the_kernel_reads_ahead_as_far_as_a_request_goes() {
+        let readahead = |limits, kernel| {
+            let kernel = abi::fuse_init_in { max_readahead: kernel, ..Default::default() };
+            Negotiation::new(kernel, limits).conclude(true).unwrap().reply.max_readahead
+        };
+        assert_eq!(readahead(LIMITS, 128 << 10), 1 << 20);
+        assert_eq!(readahead(LIMITS, 4 << 20), 4 << 20);
+        assert_eq!(readahead(Limits { max_readahead: Some(64 << 10), ..LIMITS }, 128 << 10), 64 << 10);
     }
 
     #[test]

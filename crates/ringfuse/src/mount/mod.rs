@@ -10,6 +10,7 @@
 //! Mounting does not wait for the server: the kernel's INIT request is queued on the device, and mount(2) returns.
 
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -171,6 +172,16 @@ impl Mounted {
             return Err(Error::new(ErrorKind::Unmount, what).remedy("unmount it where it was made"));
         };
         unmount::unmount(identity, &self.device, how)
+    }
+
+    /// Has the kernel read this many bytes ahead at most, in whole pages, in place of what it took from the handshake.
+    ///
+    /// # Errors
+    ///
+    /// If sysfs is not there, or may not be written: that is for root.
+    pub(crate) fn read_ahead(&self, bytes: u32) -> io::Result<()> {
+        let connection = self.connection.ok_or(io::ErrorKind::NotFound)?;
+        fs::write(format!("/sys/class/bdi/0:{connection}/read_ahead_kb"), (bytes / 1024).to_string())
     }
 
     /// Aborts the connection through fusectl: each pending and each later request fails, and the device reads ENODEV.

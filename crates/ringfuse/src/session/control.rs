@@ -117,6 +117,7 @@ impl Control {
             (Ok(()), Ok(agreement)) => self.handshake.accept(&self.device, agreement)?,
             _ => self.handshake.accept(&self.device, &self.without)?,
         }
+        self.info.max_readahead = self.read_ahead();
         self.describe(&ring);
         self.tell(0, Command::Ready(Box::new(self.info.clone()), self.notifier.clone()));
         let ready = |report| if matches!(report, Report::Ready) { Some(Ok(())) } else { None };
@@ -153,6 +154,22 @@ impl Control {
         }
         tracing::info!("{}", self.info);
         Ok(concierge)
+    }
+
+    /// Has the kernel read ahead as far as was agreed on, and returns how far it does. It takes no more than its own default
+    /// from the handshake.
+    fn read_ahead(&self) -> u32 {
+        let (wanted, default) = self.handshake.negotiation.readahead();
+        if wanted <= default {
+            return wanted;
+        }
+        match self.mounted.read_ahead(wanted) {
+            Ok(()) => wanted,
+            Err(error) => {
+                tracing::info!(%error, "the kernel reads no more than {default} bytes ahead");
+                default
+            }
+        }
     }
 
     /// Makes the ring that stands in for workers who have not been started.

@@ -81,6 +81,7 @@ impl Launch {
             max_write: plan.max_write,
             max_pages: plan.max_pages,
             max_background: plan.max_background(),
+            max_readahead: plan.max_readahead,
             default_permissions,
         };
         let mut handshake = Handshake::begin(&device, limits)?;
@@ -124,6 +125,7 @@ impl Launch {
             queues: plan.queues,
             depth: plan.depth,
             max_write: plan.max_write,
+            max_readahead: 0,
             buffers: plan.memory(),
         };
         let control = Control {

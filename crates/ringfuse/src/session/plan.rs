@@ -32,6 +32,7 @@ pub(crate) struct Wanted {
     pub(crate) workers: Option<usize>,
     pub(crate) depth: Option<usize>,
     pub(crate) max_write: Option<u32>,
+    pub(crate) max_readahead: Option<u32>,
     pub(crate) memory: Option<usize>,
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     pub(crate) most: usize,
     /// Bytes a write carries at most.
     pub(crate) max_write: u32,
+    /// Bytes that are read ahead at most, if not as many as the filesystem or a write takes.
+    pub(crate) max_readahead: Option<u32>,
     /// Pages a request carries at most.
     pub(crate) max_pages: u16,
     /// The layout of an entry.
@@ -106,6 +109,7 @@ impl Plan {
             depth,
             most,
             max_write: write.min(pages * page_size()) as u32,
+            max_readahead: wanted.max_readahead,
             max_pages: pages as u16,
             layout: layout(pages),
             cpus,

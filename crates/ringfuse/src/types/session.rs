@@ -60,6 +60,9 @@ pub struct SessionInfo {
     pub depth: usize,
     /// Bytes that a write request carries at most.
     pub max_write: u32,
+    /// Bytes that the kernel reads ahead of a program at most. It is less than was asked for where this process may not
+    /// change it; see [`Mount::max_readahead`](crate::Mount::max_readahead).
+    pub max_readahead: u32,
     /// Bytes that the buffers of requests take at most, once all have been filled to the brim. They start at nothing.
     pub buffers: usize,
 }

@@ -10,8 +10,13 @@ use crate::fs::{Limits, Negotiation};
 use crate::proto::{Malformed, init};
 use crate::types::Capabilities;
 
-const LIMITS: Limits =
-    Limits { max_write: 0x0010_0000, max_pages: 0x0100, max_background: 0x0040, default_permissions: false };
+const LIMITS: Limits = Limits {
+    max_write: 0x0010_0000,
+    max_pages: 0x0100,
+    max_background: 0x0040,
+    max_readahead: None,
+    default_permissions: false,
+};
 
 fn init(body: Vec<u8>) -> Vec<u8> {
     [header(HEADER + body.len(), 26, 0, 0), body].concat()
@@ -60,7 +65,7 @@ fn a_later_kernel_may_say_more() {
 #[test]
 fn the_answer_is_what_the_kernel_reads() {
     let want = wire![
-        u32 7, u32 45, u32 0x0002_0000,
+        u32 7, u32 45, u32 0x0010_0000,
         // ASYNC_READ 0, BIG_WRITES 5, AUTO_INVAL_DATA 12, ASYNC_DIO 15, PARALLEL_DIROPS 18, ABORT_ERROR 21,
         // MAX_PAGES 22, SETXATTR_EXT 29, INIT_EXT 30
         u32 0x6064_9021,
@@ -99,7 +104,7 @@ fn the_answer_has_what_was_asked_for() {
 #[test]
 fn an_old_kernel_is_answered_in_its_own_version() {
     let want = wire![
-        u32 7, u32 31, u32 0x0001_0000,
+        u32 7, u32 31, u32 0x0010_0000,
         u32 0x0064_9021,
         u16 0x0040, u16 0x0030, u32 0x0010_0000, u32 1, u16 0x0100, u16 0,
         u32 0,
