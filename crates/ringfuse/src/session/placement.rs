@@ -11,8 +11,9 @@
 //! is entitled to. Who may not lower a nice value does without.
 //!
 //! **Lingering.** A CPU whose worker looks for requests for a moment, before it sleeps, does not idle, so that the program stays on
-//! the other to which it went; and where it comes back, the worker need not be woken. It costs CPU time, so it must be
-//! worth more.
+//! the other to which it went; and where it comes back, the worker need not be woken. So it is too with programs that wait
+//! for each other, as who creates files in one directory does. The worker yields all the while: it takes only the time
+//! that nobody else wants.
 //!
 //! **Beside.** The only reader of the device is bound to no CPU, and can go to that of its program
 //! ([`follower`](crate::session::follower)): as it is, with so much weight that the program stays even where it has just come, or, where that
@@ -26,8 +27,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::getpriority_process;
 
-/// For how long a worker looks for requests before it sleeps: a little longer than a program takes that does not have to wait.
-pub(crate) const LINGER: Duration = Duration::from_micros(30);
+/// For how long a worker looks for requests before it sleeps: longer than a program takes that does not have to wait, and than
+/// one does that waits for a lock which others have for a request.
+pub(crate) const LINGER: Duration = Duration::from_micros(100);
 
 /// What a worker may do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +51,9 @@ impl Means {
         }
     }
 
-    /// Whether requests that take so long instead of that are worth it.
-    fn pays(self, each: Duration, without: Duration) -> bool {
-        let (much, little) = if self == Self::Lingering { (4, 3) } else { (16, 15) };
-        each * much / little < without
+    /// Whether requests take less by enough to be sure.
+    fn pays(each: Duration, without: Duration) -> bool {
+        each * 16 / 15 < without
     }
 }
 
@@ -63,19 +64,32 @@ struct Choice {
     means: &'static [Means],
     /// Requests that take longer do so for other reasons.
     below: Duration,
+    /// Requests that are timed together, at least.
+    window: u32,
+    /// Of so many turns, one may bring more than one request, for the window to count as that of a lone program.
+    lone: usize,
 }
 
 impl Choice {
-    /// Of the workers of the ring, of whom each has the programs of a CPU.
-    const RING: Self = Self { means: &[Means::Weight, Means::Lingering], below: Duration::from_micros(100) };
+    /// Of the workers of the ring, of whom each has the programs of a CPU. Those that wait for each other count as one.
+    const RING: Self = Self {
+        means: &[Means::Weight, Means::Lingering],
+        below: Duration::from_micros(100),
+        window: 512,
+        lone: 2,
+    };
 
     /// Of the only reader of the device, who has all programs. Two wake-ups of sleeping CPUs count even where much is carried.
-    const DEVICE: Self =
-        Self { means: &[Means::Beside, Means::BesideWithWeight], below: Duration::from_micros(400) };
+    const DEVICE: Self = Self {
+        means: &[Means::Beside, Means::BesideWithWeight],
+        below: Duration::from_micros(400),
+        window: 128,
+        lone: 8,
+    };
 
     /// Of one who may not lower its nice value.
     const DEVICE_UNPRIVILEGED: Self =
-        Self { means: &[Means::Beside, Means::BesideInCompany], below: Duration::from_micros(400) };
+        Self { means: &[Means::Beside, Means::BesideInCompany], ..Self::DEVICE };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +119,6 @@ struct Trials {
 }
 
 impl Trials {
-    /// Requests that are timed together, at least.
-    const WINDOW: u32 = 128;
-
     /// How many windows call for it before anything is tried, at first and at least.
     const IN_A_ROW: u32 = 2;
 
@@ -144,7 +155,7 @@ impl Trials {
                 Stage::Trial { nth, before, best, settled: true }
             }
             Stage::Trial { nth, before, best, .. } => {
-                let pays = self.choice.means[nth].pays(each, best.map_or(before, |(_, each)| each));
+                let pays = Means::pays(each, best.map_or(before, |(_, each)| each));
                 let best = if pays { Some((self.choice.means[nth], each)) } else { best };
                 if nth + 1 < self.choice.means.len() {
                     Stage::Trial { nth: nth + 1, before, best, settled: false }
@@ -215,7 +226,7 @@ impl Placement {
     fn window(&self, now: Instant, served: u64) {
         let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         let count = u32::try_from(served.saturating_sub(trials.served)).unwrap_or(u32::MAX);
-        if count < Trials::WINDOW {
+        if count < self.choice.window {
             return;
         }
         let each = now.saturating_duration_since(trials.began) / count;
@@ -242,9 +253,6 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Of so many turns, one may bring more than one request, for the window to count as that of a lone program.
-    const LONE: usize = 8;
-
     pub(crate) fn new() -> Self {
         Self {
             turns: Cell::new(0),
@@ -264,10 +272,10 @@ impl Part {
         let turns = self.turns.get() + 1;
         self.turns.set(turns);
         self.requests.set(self.requests.get() + requests);
-        if turns == Trials::WINDOW {
+        if turns == placement.choice.window {
             let beyond = self.requests.replace(0) - turns as usize;
             self.turns.set(0);
-            self.lone.set(beyond * Self::LONE <= turns as usize);
+            self.lone.set(beyond * placement.choice.lone <= turns as usize);
             if self.lone.get() {
                 placement.window(Instant::now(), served());
             }
@@ -396,12 +404,12 @@ mod tests {
     }
 
     #[test]
-    fn lingering_has_to_be_worth_more() {
+    fn what_helps_clearly_is_done() {
         for (weight, lingering, means) in [
             (SLOW, FAST, Some(Means::Lingering)),
-            (SLOW, SLOW * 7 / 8, None),
-            (SLOW * 7 / 8, FAST, Some(Means::Weight)),
-            (SLOW * 7 / 8, FAST * 3 / 4, Some(Means::Lingering)),
+            (SLOW * 19 / 20, SLOW * 19 / 20, None),
+            (SLOW * 7 / 8, SLOW * 7 / 8, Some(Means::Weight)),
+            (SLOW * 7 / 8, SLOW * 6 / 8, Some(Means::Lingering)),
             (SLOW, SLOW, None),
         ] {
             let mut trials = before_the_trial();
@@ -445,7 +453,7 @@ mod tests {
         placement.trials.lock().unwrap().stage = Stage::On { means: Means::Weight, each: FAST, left: 900 };
         let mut served = 0;
         let mut window = |each: fn(u32) -> usize| {
-            for turn in 0..Trials::WINDOW {
+            for turn in 0..Choice::RING.window {
                 served += each(turn) as u64;
                 part.came(each(turn), &placement, || served);
             }
@@ -459,7 +467,7 @@ mod tests {
         assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
         // What it starts has the usual weight.
         assert_eq!(std::thread::spawn(nice).join().unwrap(), 0);
-        window(|turn| 1 + usize::from(turn.is_multiple_of(10)));
+        window(|turn| 1 + usize::from(turn.is_multiple_of(3)));
         assert_eq!((part.does.get(), nice()), (Some(Means::Weight), keeping));
         window(|_| 2);
         assert_eq!((part.does.get(), nice()), (None, 0));
@@ -481,10 +489,10 @@ mod tests {
         // Too few of them, then two workers' requests.
         placement.window(at(1000), 100);
         assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW, slow: 0 });
-        placement.window(at(2560), 256);
-        assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW - 1, slow: 0 });
         placement.window(at(5120), 512);
-        placement.window(at(7680), 768);
+        assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW - 1, slow: 0 });
+        placement.window(at(10_240), 1024);
+        placement.window(at(15_360), 1536);
         let before = Duration::from_micros(10);
         assert_eq!(stage(), Stage::Trial { nth: 0, before, best: None, settled: false });
         assert_eq!(placement.means(), Some(Means::Weight));

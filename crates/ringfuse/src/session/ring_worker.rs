@@ -65,7 +65,7 @@ where
             more |= !completed.is_empty() | drained.any();
         }
         if !more && part.lingers() {
-            more = ring.linger(LINGER)?;
+            more = ring.linger(executor.timeout().map_or(LINGER, |due| due.min(LINGER)))?;
         }
         if !more {
             crew.set_idle(me, true);

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use ringfuse_abi as abi;
+use rustix::thread::sched_yield;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::mem::{Slot, SlotShared};
@@ -341,6 +342,8 @@ impl Ring {
             if Instant::now() >= end {
                 return Ok(false);
             }
+            // Who was woken on this CPU would else have to wait for the end.
+            sched_yield();
         }
     }
 
