@@ -356,6 +356,9 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     pub(crate) fn came(&self, together: usize) {
         if together > 0 {
             self.together.set(together);
+            if let Some(home) = &self.home {
+                home.turn();
+            }
         }
     }
 

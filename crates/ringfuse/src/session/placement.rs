@@ -64,8 +64,8 @@ struct Choice {
     means: &'static [Means],
     /// Requests that take longer do so for other reasons.
     below: Duration,
-    /// Requests that are timed together, at least.
-    window: u32,
+    /// For how long requests are timed together, at least.
+    window: Duration,
     /// Of so many turns, one may bring more than one request, for the window to count as that of a lone program.
     lone: usize,
 }
@@ -74,8 +74,8 @@ impl Choice {
     /// Of the workers of the ring, of whom each has the programs of a CPU. Those that wait for each other count as one.
     const RING: Self = Self {
         means: &[Means::Weight, Means::Lingering],
-        below: Duration::from_micros(100),
-        window: 512,
+        below: Duration::from_micros(400),
+        window: Duration::from_millis(5),
         lone: 2,
     };
 
@@ -83,7 +83,7 @@ impl Choice {
     const DEVICE: Self = Self {
         means: &[Means::Beside, Means::BesideWithWeight],
         below: Duration::from_micros(400),
-        window: 128,
+        window: Duration::ZERO,
         lone: 8,
     };
 
@@ -119,6 +119,9 @@ struct Trials {
 }
 
 impl Trials {
+    /// Requests that are timed together, at least.
+    const WINDOW: u32 = 128;
+
     /// How many windows call for it before anything is tried, at first and at least.
     const IN_A_ROW: u32 = 2;
 
@@ -226,10 +229,11 @@ impl Placement {
     fn window(&self, now: Instant, served: u64) {
         let mut trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         let count = u32::try_from(served.saturating_sub(trials.served)).unwrap_or(u32::MAX);
-        if count < self.choice.window {
+        let took = now.saturating_duration_since(trials.began);
+        if count < Trials::WINDOW || took < self.choice.window {
             return;
         }
-        let each = now.saturating_duration_since(trials.began) / count;
+        let each = took / count;
         (trials.began, trials.served) = (now, served);
         trials.decide(each);
         self.means.store(trials.means().map_or(0, |means| means as u8), Ordering::Relaxed);
@@ -272,7 +276,7 @@ impl Part {
         let turns = self.turns.get() + 1;
         self.turns.set(turns);
         self.requests.set(self.requests.get() + requests);
-        if turns == placement.choice.window {
+        if turns == Trials::WINDOW {
             let beyond = self.requests.replace(0) - turns as usize;
             self.turns.set(0);
             self.lone.set(beyond * placement.choice.lone <= turns as usize);
@@ -451,9 +455,10 @@ mod tests {
     fn a_worker_takes_part_while_its_requests_come_one_by_one() {
         let (placement, part) = (Placement::of_the_ring(), Part::new());
         placement.trials.lock().unwrap().stage = Stage::On { means: Means::Weight, each: FAST, left: 900 };
+        placement.means.store(Means::Weight as u8, Ordering::Relaxed);
         let mut served = 0;
         let mut window = |each: fn(u32) -> usize| {
-            for turn in 0..Choice::RING.window {
+            for turn in 0..Trials::WINDOW {
                 served += each(turn) as u64;
                 part.came(each(turn), &placement, || served);
             }
