@@ -84,9 +84,10 @@ impl Core {
             }
             return Ok(self.answer(found, parent, c"."));
         }
-        let found = match resolve.is_empty() {
-            true => self.find(parent, fd, name)?,
-            false => self.find_and_open(fd, name, resolve)?,
+        let found = if resolve.is_empty() {
+            self.find(parent, fd, name)?
+        } else {
+            self.find_and_open(fd, name, resolve)?
         };
         Ok(self.answer(found, parent, name))
     }

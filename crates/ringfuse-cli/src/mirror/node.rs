@@ -229,6 +229,7 @@ pub(super) struct Table {
     hasher: RandomState,
     /// The device of the root: file handles of others are not ids.
     dev: u64,
+    /// The number that would be the root's id, which is another.
     root: Option<u64>,
     next: AtomicU64,
     count: AtomicUsize,
@@ -291,12 +292,13 @@ impl Table {
             return self.take(id, || Node::new(id, key, mount, kind));
         }
         let mut counted = self.counted(&key);
-        if let Some(ByKey(node)) = counted.get(&key) {
-            return self.take(node.id, || unreachable!("who is among the counted has not been forgotten"));
-        }
-        let id = NodeId::new(self.next.fetch_add(1, Relaxed)).expect("it is not zero");
+        let known = counted.get(&key).map(|node| node.0.id);
+        let new = || NodeId::new(self.next.fetch_add(1, Relaxed)).expect("it is not zero");
+        let id = known.unwrap_or_else(new);
         let node = self.take(id, || Node::new(id, key, mount, kind));
-        counted.insert(ByKey(Arc::clone(&node)));
+        if known.is_none() {
+            counted.insert(ByKey(Arc::clone(&node)));
+        }
         node
     }
 

@@ -209,9 +209,12 @@ impl Core {
         let mount = self.source.mount(parent.mount);
         // Where names can lead elsewhere, that must not be found out by going there.
         let stays = self.source.detached && self.source.pace != Pace::Remote && mount.anchor.is_some();
-        if stays
-            && let Ok((handle, on)) = FileHandle::of(&dir, name)
-            && on == mount.id
+        let handle = match stays.then(|| FileHandle::of(&dir, name)) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+            Some(Ok((handle, on))) if on == mount.id => Some(handle),
+            _ => None,
+        };
+        if let Some(handle) = handle
             && let Some(ino) = handle.ino()
         {
             let stat = stat_of(&dir, name)?;
@@ -296,7 +299,8 @@ impl Core {
 
     /// The node that has a name, if the kernel knows it: to be seen to once the name is gone.
     pub(super) fn victim(&self, parent: impl AsFd, name: &CStr) -> Option<(Arc<Node>, Arc<OwnedFd>)> {
-        let found = self.find_and_open(parent, name, ResolveFlags::empty()).ok()?;
-        Some((self.table.find(&found.key)?, found.fd?))
+        let fd = self.open_path(parent, name, ResolveFlags::empty()).ok()?;
+        let found = self.recognise(&fd).ok()?;
+        Some((self.table.find(&found.key)?, Arc::new(fd)))
     }
 }

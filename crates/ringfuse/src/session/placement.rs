@@ -50,11 +50,6 @@ impl Means {
             Self::Lingering | Self::Beside | Self::BesideInCompany => 0,
         }
     }
-
-    /// Whether requests take less by enough to be sure.
-    fn pays(each: Duration, without: Duration) -> bool {
-        each * 16 / 15 < without
-    }
 }
 
 /// What there is to be tried, and where.
@@ -62,8 +57,6 @@ impl Means {
 struct Choice {
     /// In that order.
     means: &'static [Means],
-    /// Requests that take longer do so for other reasons.
-    below: Duration,
     /// For how long requests are timed together, at least.
     window: Duration,
     /// Of so many turns, one may bring more than one request, for the window to count as that of a lone program.
@@ -72,20 +65,12 @@ struct Choice {
 
 impl Choice {
     /// Of the workers of the ring, of whom each has the programs of a CPU. Those that wait for each other count as one.
-    const RING: Self = Self {
-        means: &[Means::Weight, Means::Lingering],
-        below: Duration::from_micros(400),
-        window: Duration::from_millis(5),
-        lone: 2,
-    };
+    const RING: Self =
+        Self { means: &[Means::Weight, Means::Lingering], window: Duration::from_millis(5), lone: 2 };
 
-    /// Of the only reader of the device, who has all programs. Two wake-ups of sleeping CPUs count even where much is carried.
-    const DEVICE: Self = Self {
-        means: &[Means::Beside, Means::BesideWithWeight],
-        below: Duration::from_micros(400),
-        window: Duration::ZERO,
-        lone: 8,
-    };
+    /// Of the only reader of the device, who has all programs.
+    const DEVICE: Self =
+        Self { means: &[Means::Beside, Means::BesideWithWeight], window: Duration::ZERO, lone: 8 };
 
     /// Of one who may not lower its nice value.
     const DEVICE_UNPRIVILEGED: Self =
@@ -122,6 +107,9 @@ impl Trials {
     /// Requests that are timed together, at least.
     const WINDOW: u32 = 128;
 
+    /// Requests that take longer do so for other reasons. Two wake-ups of sleeping CPUs count even where much is carried.
+    const BELOW: Duration = Duration::from_micros(400);
+
     /// How many windows call for it before anything is tried, at first and at least.
     const IN_A_ROW: u32 = 2;
 
@@ -143,7 +131,7 @@ impl Trials {
     /// A window has ended, in which a request took that long.
     fn decide(&mut self, each: Duration) {
         self.stage = match self.stage {
-            Stage::Off { pause, .. } if each >= self.choice.below => {
+            Stage::Off { pause, .. } if each >= Self::BELOW => {
                 Stage::Off { pause: pause.max(Self::IN_A_ROW), slow: 0 }
             }
             Stage::Off { pause, slow } => {
@@ -158,7 +146,8 @@ impl Trials {
                 Stage::Trial { nth, before, best, settled: true }
             }
             Stage::Trial { nth, before, best, .. } => {
-                let pays = Means::pays(each, best.map_or(before, |(_, each)| each));
+                // Less by enough to be sure.
+                let pays = each * 16 / 15 < best.map_or(before, |(_, each)| each);
                 let best = if pays { Some((self.choice.means[nth], each)) } else { best };
                 if nth + 1 < self.choice.means.len() {
                     Stage::Trial { nth: nth + 1, before, best, settled: false }
@@ -432,7 +421,7 @@ mod tests {
         assert!((4..12).contains(&tries), "{tries}");
         // Nor is anything tried where a request takes long for other reasons.
         let mut trials = Trials::new(&Choice::RING);
-        (0..1000).for_each(|_| trials.decide(Choice::RING.below));
+        (0..1000).for_each(|_| trials.decide(Trials::BELOW));
         assert_eq!(trials.means(), None);
     }
 
@@ -491,9 +480,11 @@ mod tests {
         let began = placement.trials.lock().unwrap().began;
         let at = |micros| began + Duration::from_micros(micros);
         let stage = || placement.trials.lock().unwrap().stage;
-        // Too few of them, then two workers' requests.
-        placement.window(at(1000), 100);
-        assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW, slow: 0 });
+        // Too few of them, too little time, then two workers' requests.
+        for (micros, served) in [(1000, 100), (4000, 400)] {
+            placement.window(at(micros), served);
+            assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW, slow: 0 });
+        }
         placement.window(at(5120), 512);
         assert_eq!(stage(), Stage::Off { pause: Trials::IN_A_ROW - 1, slow: 0 });
         placement.window(at(10_240), 1024);
