@@ -245,12 +245,15 @@ fn a_request_takes_two_system_calls_and_many_at_once_take_fewer() {
 
 #[test]
 fn a_request_by_the_device_takes_little_more_than_two_system_calls() {
-    let calls = system_calls(
-        1,
-        "epoll_pwait,poll,read,write,writev,io_uring_enter,timerfd_settime",
-        &["--classic", "--threads", "1"],
+    let device = ["--classic", "--threads", "1"];
+    // Whether a lone client's next request comes before the worker waits is for the scheduler to say: waits count where
+    // there always is another.
+    let without_waits = "poll,read,write,writev,io_uring_enter,timerfd_settime";
+    let alone = system_calls(1, without_waits, &device);
+    let together = system_calls(12, &format!("epoll_pwait,{without_waits}"), &device);
+    println!(
+        "system calls a request by the device: {alone:.2} for one client without waits, {together:.2} for twelve"
     );
-    println!("system calls a request by the device: {calls:.2}");
-    // To read and to answer, and to wait only where the next has not come meanwhile.
-    assert!(calls < 2.6, "{calls}");
+    assert!(alone < 2.4, "{alone}");
+    assert!(together < 2.4, "{together}");
 }

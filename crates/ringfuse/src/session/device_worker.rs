@@ -1,4 +1,5 @@
-//! A worker on the device: one task at a time reads it, and serves what it read after passing the reading on.
+//! A worker on the device: one task at a time reads it, and serves what it read. Where that has to wait for something, another
+//! reads from there on.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -143,7 +144,8 @@ where
     let waiting = Waiting::new(&device, executor, post)?;
     let grow = |count| -> io::Result<()> {
         for slot in Arena::slots(plan.layout, count)? {
-            let port = DevicePort { device: device.clone(), reading: reading.clone(), turn: Rc::default() };
+            let (device, reading) = (device.clone(), reading.clone());
+            let port = DevicePort { device, reading, turn: Rc::default(), reads: false };
             service.add((executor, &tasks), port, slot, live.one_more());
         }
         Ok(())
@@ -151,8 +153,8 @@ where
     grow(plan.depth)?;
     let (mut told, mut alarm) = (false, false);
     loop {
-        // Who has read a request passes the reading on before it serves: that one, too, is to be through before a look at
-        // what else there is.
+        // Who has served a request reads again, or passed the reading on: that, too, is to be through before a look at what
+        // else there is.
         for _ in 0..PASSES {
             tasks.poll_woken();
             if !tasks.any_woken() {
@@ -329,11 +331,17 @@ struct DevicePort {
     device: Rc<Device>,
     reading: Rc<Reading>,
     turn: Rc<Turn>,
+    /// It is this one's turn.
+    reads: bool,
 }
 
 impl Port for DevicePort {
     async fn receive(&mut self, slot: &mut Slot) -> Option<Framing> {
-        self.reading.turn(&self.turn).await;
+        if mem::replace(&mut self.reads, true) {
+            let_others_run().await;
+        } else {
+            self.reading.turn(&self.turn).await;
+        }
         let mut probe = self.reading.post.reads() && self.reading.probing.is_due();
         if !probe {
             self.reading.park().await;
@@ -349,7 +357,6 @@ impl Port for DevicePort {
             }
             match received {
                 Ok(Received::Message(len)) => {
-                    self.reading.pass();
                     let header = in_header(slot.device_area(len)).unwrap_or_default();
                     self.reading
                         .follower
@@ -366,10 +373,29 @@ impl Port for DevicePort {
         }
     }
 
+    fn waits(&mut self) {
+        if mem::take(&mut self.reads) {
+            self.reading.pass();
+        }
+    }
+
     fn answer(&mut self, slot: &mut Slot, framing: &Framing, outcome: Outcome) {
         answer(&self.device, slot, framing, outcome);
         self.reading.follower.answered();
     }
+}
+
+/// Has tasks polled that are ready.
+async fn let_others_run() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Writes the answer of a request that was read from the device, if one is wanted.

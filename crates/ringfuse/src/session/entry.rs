@@ -1,7 +1,9 @@
 //! The life of one entry: receive, serve, answer, over and over.
 
+use std::future::poll_fn;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -19,6 +21,9 @@ use crate::transport::ring::entry_header;
 pub(crate) trait Port: 'static {
     /// Waits for the next request, which then lies in the slot. `None` once there will be no more.
     async fn receive(&mut self, slot: &mut Slot) -> Option<Framing>;
+
+    /// The request in the slot has to wait for something.
+    fn waits(&mut self);
 
     /// Answers the request in the slot.
     fn answer(&mut self, slot: &mut Slot, framing: &Framing, outcome: Outcome);
@@ -55,7 +60,17 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Service<P> {
         while let Some(framing) = port.receive(&mut slot).await {
             counters.received.increment();
             activity.set(true);
-            let outcome = self.serve(&mut slot, framing).await;
+            let outcome = {
+                let mut served = pin!(self.serve(&mut slot, framing));
+                poll_fn(|cx| {
+                    let polled = served.as_mut().poll(cx);
+                    if polled.is_pending() {
+                        port.waits();
+                    }
+                    polled
+                })
+                .await
+            };
             port.answer(&mut slot, &framing, outcome);
             activity.set(false);
             counters.committed.increment();
