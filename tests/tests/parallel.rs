@@ -196,7 +196,7 @@ fn streams_are_tried_where_there_is_room_and_the_rest_is_served_at_home() {
             assert!(room.iter().all(|room| *room == 1), "{room:?}");
             let mut file = File::options().write(true).open(path.join("n1")).unwrap();
             // The program waits for each, so that the worker may come back before the last.
-            let tried = (0..40).filter(|_| {
+            let tried = (0..160).filter(|_| {
                 file.write_all(&vec![0; 1 << 20]).unwrap();
                 room_of_workers(process::id()).contains(&all)
             });
@@ -232,7 +232,7 @@ fn a_program_with_several_requests_under_way_has_its_cpu_to_itself() {
         let mut seen = false;
         while fio.try_wait().unwrap().is_none() {
             seen |= away();
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(1));
         }
         assert!(fio.wait().unwrap().success());
         seen

@@ -128,10 +128,27 @@ impl Crew {
     /// Makes sure of any other worker that has had nothing to do for that long.
     pub(crate) fn claim_any(&self, me: usize, idle_for: Duration) -> Option<usize> {
         let before = now().saturating_sub(idle_for.as_nanos() as u64);
-        let is_free = |&worker: &usize| {
-            (1..before).contains(&self.desks[worker].idle.load(Ordering::Relaxed)) && self.claim(worker)
-        };
-        (1..self.desks.len()).map(|step| (me + step) % self.desks.len()).find(is_free)
+        self.others(me).find(|&worker| self.desks[worker].waits_since(before) && self.claim(worker))
+    }
+
+    /// Any other worker that has had nothing to do for that long, or has not been started yet.
+    pub(crate) fn any_idle(&self, me: usize, idle_for: Duration) -> Option<usize> {
+        let before = now().saturating_sub(idle_for.as_nanos() as u64);
+        let is_idle = |desk: &Desk| !desk.present.load(Ordering::Relaxed) || desk.waits_since(before);
+        self.others(me).find(|&worker| is_idle(&self.desks[worker]))
+    }
+
+    /// All workers but this one, the next first.
+    fn others(&self, me: usize) -> impl Iterator<Item = usize> {
+        let workers = self.desks.len();
+        (1..workers).map(move |step| (me + step) % workers)
+    }
+
+    /// Whether all other workers have nothing to do.
+    pub(crate) fn others_wait(&self, me: usize) -> bool {
+        let waits =
+            |desk: &Desk| desk.idle.load(Ordering::Relaxed) != 0 || !desk.present.load(Ordering::Relaxed);
+        self.desks.iter().enumerate().all(|(worker, desk)| worker == me || waits(desk))
     }
 
     /// Asks for one more worker, where not all have been started.
@@ -147,8 +164,42 @@ impl Crew {
     }
 }
 
+impl Desk {
+    /// Whether the worker has had nothing to do since before that time.
+    fn waits_since(&self, time: u64) -> bool {
+        (1..time).contains(&self.idle.load(Ordering::Relaxed))
+    }
+}
+
 /// The time, to a few milliseconds: it is taken before each wait, and must cost next to nothing.
 pub(crate) fn now() -> u64 {
     let time = clock_gettime(ClockId::MonotonicCoarse);
     (time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    #[test]
+    fn there_is_room_where_a_worker_has_been_idle_for_long_or_not_come() {
+        let letters = iter::repeat_with(|| flume::unbounded().0).take(3).collect();
+        let crew = Crew::new(letters, Arc::new(eventfd(0, EventfdFlags::empty()).unwrap()));
+        let room = |idle_for| crew.any_idle(0, idle_for);
+        (0..2).for_each(|worker| crew.arrived(worker));
+        assert_eq!(room(Duration::ZERO), Some(2), "it has not come");
+        crew.arrived(2);
+        assert_eq!(room(Duration::ZERO), None, "all have something to do");
+        crew.desks[0].idle.store(1, Ordering::Relaxed);
+        assert_eq!(room(Duration::ZERO), None, "but the one that asks");
+        crew.set_idle(1, true);
+        assert_eq!(room(Duration::from_secs(60)), None, "not for long enough");
+        crew.desks[1].idle.store(1, Ordering::Relaxed);
+        assert_eq!(room(Duration::from_millis(2)), Some(1));
+        assert!(crew.claim(1), "it is still free");
+    }
 }

@@ -259,7 +259,8 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
         self.pages.passed(entry.number, entry.slot.shared(), len);
         if let Some(home) = &self.home {
             let (bytes, together) = (framing.size().max(len), self.together.get());
-            home.served(Sign { bytes, together, thread: framing.header().pid });
+            let sign = Sign { bytes, together, thread: framing.header().pid };
+            home.served(sign, || self.plan.cpus[self.crew.any_idle(self.service.worker, IDLE_CPU)?]);
         }
         let unique = framing.header().unique;
         if let Err(error) = self.ring.commit(entry.number, entry.queue, &mut entry.slot, unique, error, len) {
@@ -350,6 +351,13 @@ impl<F: Filesystem, P: Deref<Target = F> + Clone + 'static> Entries<P> {
     /// How many requests all workers have served so far.
     pub(crate) fn served_by_all(&self) -> u64 {
         self.service.shared.counters.iter().map(|counters| counters.committed.get()).sum()
+    }
+
+    /// How many requests carried much since this was last called, for one thread on this CPU, while nobody else asked for
+    /// anything.
+    pub(crate) fn bulk(&self) -> usize {
+        let bulk = self.home.as_ref().map_or(0, |home| home.bulk());
+        if bulk > 0 && self.crew.others_wait(self.service.worker) { bulk } else { 0 }
     }
 
     /// So many requests have come at once.

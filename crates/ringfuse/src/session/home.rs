@@ -1,35 +1,40 @@
 //! Where a worker of the ring runs: on the CPU whose queue it serves, or wherever there is room.
 //!
 //! Both sides of a round trip are fastest on one CPU, as long as the one waits for the other. Who has several requests under
-//! way goes on while they are served, and needs a CPU for that which is not its worker's. Of requests that carry much one
-//! cannot tell: a program that reads ahead goes on, one that reads directly waits, and both send one request after the
-//! other. So the worker runs at large for a few of those, and stays there if the data moved faster.
+//! way, or reads ahead, may go on while they are served, and needs a CPU for that which is not its worker's; or it waits for all
+//! of them. One cannot tell, and where CPUs are slow to wake, two may be slower than one even for who goes on. So the worker runs
+//! at large for a few of those requests, and stays there if they are served faster.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Requests that carry so many bytes are worth a trial. Readahead comes in such pieces, and so do collected writes.
+/// Requests that carry so many bytes are worth a trial. Readahead comes in such pieces, and so do collected writes. There may be
+/// small ones between them.
 const BULK: usize = 64 << 10;
 
-/// After so many requests in a row of threads that may not wait for each, more of them are expected.
-const TO_LEAVE: u32 = 16;
+/// Of others, so many more that came together with others of their thread than came alone: a worker that is woken by the first of
+/// several is now and then done with it before the second comes. Also, after so many others, none that carry much are expected.
+const TO_TRY: u32 = 16;
 
-/// So many of them that came together with others of their thread leave no doubt.
+/// So many more are forgotten as soon as what comes is of another kind.
+const REMEMBERED: u32 = 4 * TO_TRY;
+
+/// So many of them that carried much are most likely readahead, whose program goes on.
 const SURE: u32 = 4;
 
-/// After so many in a row of others. More, as a worker that has a CPU of its own is often done with a request before the
-/// next of several comes.
+/// After so many in a row that came alone, their thread waits for each. More, as a worker that has a CPU of its own is often
+/// done with a request before the next of several comes.
 const TO_RETURN: u32 = 256;
 
-/// After so many requests at large that carry much, it is found out anew whether that helps: at first, as what is new may be
-/// slow for another reason, and at most, after it always did.
+/// After so many samples at large it is found out anew whether that helps: at first, as what is new may be slow for another
+/// reason, and at most, after it always did.
 const TRUSTED: std::ops::RangeInclusive<u32> = 64..=4096;
 
-/// A trial that failed is repeated after so many times [`TO_LEAVE`] requests, and twice as many each time it fails again.
-const PAUSE: std::ops::RangeInclusive<u32> = 16..=1024;
+/// A trial that failed is repeated after so many samples, and twice as many each time it fails again.
+const PAUSE: std::ops::RangeInclusive<u32> = 256..=16384;
 
 /// What tells of a request whether its thread waits for it.
 #[derive(Clone, Copy, Debug)]
@@ -49,63 +54,102 @@ pub(crate) struct Home {
     /// Where the thread was allowed to run before.
     anywhere: CpuSet,
     away: Cell<bool>,
-    /// Requests in a row that were not of the kind that it is set up for.
+    /// At home, how many more requests carried much, or came together with others of their thread, than did neither; elsewhere,
+    /// how many in a row did neither.
     misfits: Cell<u32>,
-    /// Those of them whose thread had several under way.
-    several: Cell<u32>,
+    /// How many of those did both.
+    pieces: Cell<u32>,
+    /// How many requests have come since the last that carried much.
+    since_bulk: Cell<u32>,
     /// Whose the last request of this turn was.
     thread: Cell<Option<u32>>,
+    /// Whose the last request was.
+    last: Cell<u32>,
+    /// Requests served at home that carried much, for whom the one before was served; since that was last asked.
+    bulk: Cell<usize>,
     trial: Trial,
 }
 
-/// Whether data moves faster while the worker is away.
+/// Whether requests are served faster while the worker is away.
 #[derive(Debug)]
 struct Trial {
     pace: Pace,
-    /// How long a KiB took at home, while it is found out how long it takes elsewhere.
+    /// The pace at home, while that elsewhere is found out.
     at_home: Cell<Option<u64>>,
-    /// Requests until it is tried again, in units of `TO_LEAVE` at home, one by one elsewhere.
+    /// Samples until it is tried again.
     left: Cell<u32>,
     pause: Cell<u32>,
     trusted: Cell<u32>,
+    /// The worker left without, so that a trial is due before it does so again.
+    owed: Cell<bool>,
 }
 
-/// How long a KiB takes, by the last few requests.
+/// How long requests take, by the last few.
 #[derive(Debug)]
 struct Pace {
-    last: Cell<Option<Instant>>,
-    /// In ns, one a request.
-    each: RefCell<Vec<u64>>,
+    /// When the sample under way began, and what has been served of it.
+    began: Cell<Option<Instant>>,
+    work: Cell<usize>,
+    /// What a KiB took, in ns, one a sample.
+    samples: RefCell<Vec<u64>>,
 }
 
 impl Pace {
-    /// The requests that are looked at. The first few after a change are not, nor are the slowest: something else may have
-    /// held them up, or the program paused.
-    const SAMPLES: usize = TO_LEAVE as usize - Self::SETTLING;
+    /// What is timed together, in bytes: several requests, as the time between two of them says little where they come in pairs.
+    const SAMPLE: usize = 4 << 20;
+
+    /// What a request that carries nothing counts as.
+    const REQUEST: usize = 32 << 10;
+
+    /// The first few after a change are not looked at, nor are the slowest: something else may have held them up, or the
+    /// program paused.
     const SETTLING: usize = 4;
+    const LOOKED_AT: usize = 9;
     const SLOWEST: usize = 3;
+    const SAMPLES: usize = Self::SETTLING + Self::LOOKED_AT + Self::SLOWEST;
 
     fn new() -> Self {
-        Self { last: Cell::new(None), each: RefCell::new(Vec::with_capacity(TO_LEAVE as usize)) }
+        Self {
+            began: Cell::new(None),
+            work: Cell::new(0),
+            samples: RefCell::new(Vec::with_capacity(Self::SAMPLES)),
+        }
     }
 
     fn restart(&self) {
-        self.last.set(None);
-        self.each.borrow_mut().clear();
+        self.work.set(0);
+        if self.began.take().is_some() {
+            self.samples.borrow_mut().clear();
+        }
     }
 
-    /// A request was served; returns what a KiB took, once there have been enough.
-    fn served(&self, bytes: usize, now: Instant) -> Option<u64> {
-        let took = self.last.replace(Some(now)).map_or(Duration::ZERO, |last| now - last);
-        let mut each = self.each.borrow_mut();
-        each.push(took.as_nanos() as u64 * 1024 / bytes.max(1) as u64);
-        if each.len() < TO_LEAVE as usize {
+    /// A request was served that carried so much; returns the work of the sample that ends with it.
+    fn count(&self, bytes: usize) -> Option<usize> {
+        let work = self.work.get() + Self::REQUEST + bytes;
+        let ends = work >= Self::SAMPLE;
+        self.work.set(if ends { 0 } else { work });
+        ends.then_some(work)
+    }
+
+    /// As [`Pace::count`]; returns the pace, once there have been enough samples.
+    fn time(&self, bytes: usize, now: impl FnOnce() -> Instant) -> Option<u64> {
+        let Some(began) = self.began.get() else {
+            self.work.set(0);
+            self.began.set(Some(now()));
+            return None;
+        };
+        let work = self.count(bytes)?;
+        let now = now();
+        self.began.set(Some(now));
+        let mut samples = self.samples.borrow_mut();
+        samples.push((now - began).as_nanos() as u64 * 1024 / work as u64);
+        if samples.len() < Self::SAMPLES {
             return None;
         }
-        let samples = &mut each[Self::SETTLING..];
-        samples.sort_unstable();
-        let pace = samples[..Self::SAMPLES - Self::SLOWEST].iter().sum();
-        each.clear();
+        let settled = &mut samples[Self::SETTLING..];
+        settled.sort_unstable();
+        let pace = settled[..Self::LOOKED_AT].iter().sum();
+        samples.clear();
         Some(pace)
     }
 }
@@ -118,41 +162,40 @@ impl Trial {
             left: Cell::new(0),
             pause: Cell::new(*PAUSE.start()),
             trusted: Cell::new(*TRUSTED.start()),
+            owed: Cell::new(false),
         }
     }
 
-    /// There is another reason to be where the worker will be, and no trial for so many requests.
-    fn end(&self, left: u32) {
-        self.at_home.set(None);
-        self.left.set(left);
-    }
-
-    /// Much was carried, at home; returns whether to leave for a trial.
-    fn at_home(&self, bytes: usize, now: Instant) -> bool {
-        let Some(pace) = self.pace.served(bytes, now) else { return false };
-        let left = self.left.get();
-        if left > 0 {
-            self.left.set(left - 1);
+    /// There is reason to leave without a trial; returns whether to, which is once before each that succeeds.
+    fn trust(&self) -> bool {
+        if self.owed.replace(true) {
             return false;
         }
-        self.at_home.set(Some(pace));
+        self.left.set(*TRUSTED.end());
         true
     }
 
-    /// Much was carried, elsewhere; returns whether to go home.
-    fn away(&self, bytes: usize, now: Instant) -> bool {
-        let Some(at_home) = self.at_home.get() else {
-            let left = self.left.get();
-            self.left.set(left.saturating_sub(1));
-            return left == 0;
-        };
-        let Some(pace) = self.pace.served(bytes, now) else { return false };
+    /// A request was served at home whose program may have gone on meanwhile; returns whether to leave for a trial.
+    fn at_home(&self, bytes: usize, now: impl FnOnce() -> Instant) -> bool {
+        if self.is_left(bytes) {
+            return false;
+        }
+        let pace = self.pace.time(bytes, now);
+        self.at_home.set(pace);
+        pace.is_some()
+    }
+
+    /// A request was served elsewhere; returns whether to go home.
+    fn away(&self, bytes: usize, now: impl FnOnce() -> Instant) -> bool {
+        let Some(at_home) = self.at_home.get() else { return !self.is_left(bytes) };
+        let Some(pace) = self.pace.time(bytes, now) else { return false };
         self.at_home.set(None);
         let helps = pace + pace / 8 < at_home;
         if helps {
             let trusted = self.trusted.get();
             self.left.set(trusted);
             self.trusted.set((trusted * 2).min(*TRUSTED.end()));
+            self.owed.set(false);
             self.pause.set(*PAUSE.start());
         } else {
             let pause = self.pause.get();
@@ -162,22 +205,39 @@ impl Trial {
         }
         !helps
     }
+
+    /// Whether it is not yet to be tried again, after a request that carried so much.
+    fn is_left(&self, bytes: usize) -> bool {
+        let left = self.left.get();
+        if left > 0 && self.pace.count(bytes).is_some() {
+            self.left.set(left - 1);
+        }
+        left > 0
+    }
+
+    /// What comes now is of another kind.
+    fn reset(&self) {
+        self.at_home.set(None);
+        self.left.set(0);
+        self.owed.set(false);
+    }
 }
 
 impl Home {
     /// Binds this thread to a CPU. `None` if that cannot be done: it costs speed, and no more.
     pub(crate) fn on(cpu: usize) -> Option<Rc<Self>> {
-        let mut only = CpuSet::new();
-        only.set(cpu);
-        let anywhere = sched_getaffinity(None).ok()?;
-        sched_setaffinity(None, &only).ok()?;
+        let (cpu, anywhere) = (only(cpu), sched_getaffinity(None).ok()?);
+        sched_setaffinity(None, &cpu).ok()?;
         Some(Rc::new(Self {
-            cpu: only,
+            cpu,
             anywhere,
             away: Cell::new(false),
             misfits: Cell::new(0),
-            several: Cell::new(0),
+            pieces: Cell::new(0),
+            since_bulk: Cell::new(u32::MAX),
             thread: Cell::new(None),
+            last: Cell::new(0),
+            bulk: Cell::new(0),
             trial: Trial::new(),
         }))
     }
@@ -187,65 +247,101 @@ impl Home {
         self.go(true);
     }
 
+    /// Unbinds the thread, after it was moved to a CPU that has nothing to do, if there is one. The scheduler might leave it for
+    /// longer than a trial takes where it is, and crowded as before.
+    fn leave_for(&self, room: Option<usize>) {
+        if let Some(cpu) = room {
+            bind(&only(cpu));
+        }
+        self.leave();
+    }
+
     /// Requests came, of which none has been served yet.
     pub(crate) fn turn(&self) {
         self.thread.set(None);
     }
 
-    /// A request was served.
-    pub(crate) fn served(&self, sign: Sign) {
-        self.served_at(sign, Instant::now);
+    /// How many requests carried much, at home and one after the other for one thread, since this was last called.
+    pub(crate) fn bulk(&self) -> usize {
+        self.bulk.take()
     }
 
-    fn served_at(&self, Sign { bytes, together, thread }: Sign, now: impl FnOnce() -> Instant) {
+    /// A request was served. `room` tells of a CPU that has nothing to do.
+    pub(crate) fn served(&self, sign: Sign, room: impl FnOnce() -> Option<usize>) {
+        let same = self.last.replace(sign.thread) == sign.thread;
+        if same && sign.bytes >= BULK && !self.away.get() {
+            self.bulk.set(self.bulk.get() + 1);
+        }
+        if self.is_to_leave(sign, Instant::now) {
+            self.leave_for(room());
+        }
+    }
+
+    /// A request was served; returns whether to leave for the next. Goes home if it is time to.
+    fn is_to_leave(&self, Sign { bytes, together, thread }: Sign, now: impl FnOnce() -> Instant) -> bool {
         let away = self.away.get();
-        let before = self.thread.replace(Some(thread));
-        let several = together > 1 && before == Some(thread);
+        let previous = self.thread.replace(Some(thread));
         let bulk = bytes >= BULK;
+        let several = together > 1 && previous == Some(thread);
         // Of the first of several one cannot tell.
-        if together > 1 && before.is_none() && !bulk {
-            return;
+        let unclear = together > 1 && previous.is_none() && !bulk;
+        let since_bulk = if bulk { 0 } else { self.since_bulk.get().saturating_add(1) };
+        self.since_bulk.set(since_bulk);
+        if !unclear {
+            let misfits = self.misfits.get();
+            self.misfits.set(match ((bulk || several) == away, away) {
+                (false, false) => (misfits + 1).min(REMEMBERED),
+                (true, false) => misfits.saturating_sub(1),
+                (false, true) => misfits + 1,
+                (true, true) => 0,
+            });
         }
-        if (several || bulk) == away {
-            if self.misfits.replace(0) > 0 && !away {
-                self.several.set(0);
-                self.trial.pace.restart();
-            }
-            if bulk && !several && self.trial.away(bytes, now()) {
+        let misfits = self.misfits.get();
+        let pieces =
+            if misfits == 0 { 0 } else { self.pieces.get().saturating_add(u32::from(bulk && several)) };
+        self.pieces.set(pieces);
+        let expects_more = misfits >= TO_TRY || since_bulk < TO_TRY;
+        if away && misfits >= TO_RETURN {
+            self.trial.reset();
+            self.go(false);
+        } else if away {
+            if self.trial.away(bytes, now) {
                 self.go(false);
             }
-            return;
+        } else if misfits >= TO_TRY && pieces >= SURE && self.trial.trust() {
+            return true;
+        } else if expects_more {
+            return self.trial.at_home(bytes, now);
+        } else if misfits == 0 {
+            self.trial.pace.restart();
         }
-        let misfits = self.misfits.get() + 1;
-        self.misfits.set(misfits);
-        self.several.set(self.several.get() + u32::from(several));
-        if away {
-            if misfits >= TO_RETURN {
-                self.trial.end(0);
-                self.go(false);
-            }
-        } else if misfits >= TO_LEAVE && self.several.get() >= SURE {
-            self.trial.end(*TRUSTED.end());
-            self.go(true);
-        } else if bulk && self.trial.at_home(bytes, now()) {
-            self.go(true);
-        }
+        false
     }
 
     fn go(&self, away: bool) {
         self.misfits.set(0);
-        self.several.set(0);
         self.away.set(away);
         self.trial.pace.restart();
-        if let Err(error) = sched_setaffinity(None, if away { &self.anywhere } else { &self.cpu }) {
-            tracing::debug!(%error, away, "cannot say where a worker runs");
-        }
+        bind(if away { &self.anywhere } else { &self.cpu });
+    }
+}
+
+fn only(cpu: usize) -> CpuSet {
+    let mut only = CpuSet::new();
+    only.set(cpu);
+    only
+}
+
+fn bind(cpus: &CpuSet) {
+    if let Err(error) = sched_setaffinity(None, cpus) {
+        tracing::debug!(%error, "cannot say where a worker runs");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -267,95 +363,190 @@ mod tests {
         thread::spawn(test).join().unwrap();
     }
 
-    const WAITS: Sign = Sign { bytes: BULK - 1, together: 1, thread: 1 };
+    /// A program, and how many µs each of its requests takes at home and elsewhere.
+    #[derive(Clone, Copy)]
+    struct Program {
+        bytes: usize,
+        /// So many of its requests come together, turn by turn, over and over.
+        turns: &'static [usize],
+        takes: (u64, u64),
+    }
+
+    const WAITS: Program = Program { bytes: 4096, turns: &[1], takes: (4, 4) };
+    const CARRIES: Program = Program { bytes: 1 << 20, turns: &[1], takes: (200, 100) };
+
+    /// A request was served; tells where the worker is to go, if it does.
+    fn served_at(home: &Home, sign: Sign, now: Instant) {
+        if home.is_to_leave(sign, || now) {
+            home.leave_for(None);
+        }
+    }
+
+    impl Program {
+        /// How many of its requests are timed together.
+        fn sample(self) -> usize {
+            Pace::SAMPLE.div_ceil(self.bytes + Pace::REQUEST)
+        }
+
+        /// Serves so many of its requests, or more to fill the last turn; tells how many were served elsewhere. In one of
+        /// ten samples something is held up.
+        fn serve(self, home: &Home, count: usize) -> usize {
+            let rare = 10 * self.sample();
+            let (mut now, mut served_away) = (Instant::now(), 0);
+            let mut served = 0;
+            for &together in self.turns.iter().cycle() {
+                if served >= count {
+                    break;
+                }
+                home.turn();
+                for number in served..served + together {
+                    let away = home.away.get();
+                    served_away += usize::from(away);
+                    let took = if away { self.takes.1 } else { self.takes.0 };
+                    now += Duration::from_micros(if number % rare == rare - 1 { 5000 } else { took });
+                    served_at(home, Sign { bytes: self.bytes, together, thread: 1 }, now);
+                }
+                served += together;
+            }
+            served_away
+        }
+    }
 
     #[test]
     fn a_worker_leaves_for_programs_that_go_on_and_comes_home_for_one_that_waits() {
         at_home(|home, anywhere, bound| {
-            let serve = |count, sign| (0..count).for_each(|_| home.served(sign));
-            let goes_on = Sign { together: 2, ..WAITS };
+            let goes_on = Program { turns: &[8], takes: (8, 6), ..WAITS };
             for _ in 0..2 {
-                serve(1000, WAITS);
-                serve(TO_LEAVE - 1, goes_on);
-                serve(1, WAITS);
-                serve(TO_LEAVE - 1, goes_on);
-                assert_eq!(allowed(), bound, "a few do not make a stream");
-                serve(1, goes_on);
+                assert_eq!(WAITS.serve(home, 1000), 0);
+                assert_eq!(goes_on.serve(home, 16), 0, "a few do not make a stream");
+                assert_eq!(WAITS.serve(home, 1), 0);
+                assert!(goes_on.serve(home, 100_000) > 90_000);
+                goes_on.serve(home, 2000);
                 assert_eq!(allowed(), anywhere);
-                serve(TO_RETURN - 1, WAITS);
-                serve(1, goes_on);
-                serve(TO_RETURN - 1, WAITS);
-                assert_eq!(allowed(), anywhere);
-                serve(1, WAITS);
+                for _ in 0..10 {
+                    WAITS.serve(home, TO_RETURN as usize - 1);
+                    goes_on.serve(home, 2);
+                    assert_eq!(allowed(), anywhere);
+                }
+                WAITS.serve(home, TO_RETURN as usize);
                 assert_eq!(allowed(), bound);
             }
-            for thread in 0..1000 {
-                home.served(Sign { together: 16, thread: thread % 16, ..WAITS });
-            }
-            assert_eq!(allowed(), bound, "each of the threads waits");
-            // Readahead, of which some comes in pairs.
-            let piece = Sign { bytes: BULK, ..WAITS };
-            for _ in 0..TO_LEAVE / 4 {
-                serve(3, piece);
-                serve(1, Sign { together: 2, ..piece });
-            }
+        });
+    }
+
+    #[test]
+    fn a_worker_leaves_for_a_program_whose_first_request_is_often_served_before_the_others_come() {
+        at_home(|home, anywhere, _| {
+            let goes_on = Program { turns: &[1, 1, 7], takes: (8, 6), ..WAITS };
+            assert!(goes_on.serve(home, 100_000) > 90_000);
+            goes_on.serve(home, 2000);
             assert_eq!(allowed(), anywhere);
         });
     }
 
-    /// Serves requests that carry much, each of which takes that many µs at home and elsewhere; tells how many were served
-    /// elsewhere. One in ten is held up.
-    fn carry(home: &Home, count: u32, (at_home, away): (u64, u64)) -> u32 {
-        let mut now = Instant::now();
-        let mut served_away = 0;
-        for number in 0..count {
-            served_away += u32::from(home.away.get());
-            let took = if home.away.get() { away } else { at_home };
-            now += Duration::from_micros(if number % 10 == 9 { 5_000 } else { took });
-            home.served_at(Sign { bytes: 1 << 20, ..WAITS }, || now);
-        }
-        served_away
+    #[test]
+    fn a_worker_is_not_bound_to_the_cpu_where_there_was_room() {
+        at_home(|home, anywhere, _| {
+            let last = (0..CpuSet::MAX_CPU).rfind(|&cpu| anywhere.is_set(cpu));
+            home.leave_for(last);
+            assert_eq!(allowed(), anywhere);
+        });
     }
 
     #[test]
-    fn two_that_wait_are_not_one_that_goes_on() {
+    fn programs_that_wait_are_not_one_that_goes_on() {
         at_home(|home, _, _| {
-            let (mut now, mut served_away) = (Instant::now(), 0);
-            for turn in 0..2000 {
-                home.turn();
-                // Who is answered last may come first the next time.
-                for thread in if turn % 2 == 0 { [1, 2] } else { [2, 1] } {
-                    served_away += u32::from(home.away.get());
-                    now += Duration::from_micros(100);
-                    home.served_at(Sign { bytes: 1 << 20, together: 2, thread }, || now);
+            // Who is answered last may come first the next time.
+            let serve = |bytes, threads: u32, turns: u32| {
+                let (mut now, mut served_away) = (Instant::now(), 0);
+                for turn in 0..turns {
+                    home.turn();
+                    for place in 0..threads {
+                        let thread = if turn % 2 == 0 { place } else { threads - 1 - place };
+                        served_away += usize::from(home.away.get());
+                        now += Duration::from_micros(100);
+                        served_at(home, Sign { bytes, together: threads as usize, thread }, now);
+                    }
                 }
+                served_away
+            };
+            for threads in [2, 16] {
+                assert_eq!(serve(4096, threads, 20_000), 0);
             }
-            assert!(served_away <= 12 * TO_LEAVE, "{served_away}");
+            // Of what carries much one cannot tell, and it is tried.
+            let tried = serve(1 << 20, 2, 2000);
+            assert!(tried <= 12 * (Pace::SAMPLES + 1) * CARRIES.sample(), "{tried}");
+            assert!(tried < 1000, "it is given up soon: {tried}");
+        });
+    }
+
+    #[test]
+    fn what_is_carried_for_one_thread_at_home_is_counted() {
+        at_home(|home, _, _| {
+            let serve = |bytes, thread| home.served(Sign { bytes, together: 1, thread }, || None);
+            serve(BULK, 1);
+            assert_eq!(home.bulk(), 0, "whether there are others shows with the next");
+            (0..8).for_each(|_| serve(BULK, 1));
+            assert_eq!(home.bulk(), 8);
+            assert_eq!(home.bulk(), 0);
+            serve(BULK - 1, 1);
+            (0..4).for_each(|n| serve(BULK, 2 + n % 2));
+            assert_eq!(home.bulk(), 0);
+            home.leave();
+            serve(BULK, 3);
+            assert_eq!(home.bulk(), 0);
         });
     }
 
     #[test]
     fn a_worker_stays_away_where_data_moves_faster() {
         at_home(|home, anywhere, bound| {
-            assert!(carry(home, 20_000, (200, 100)) > 19_000);
-            carry(home, 100, (200, 100));
+            assert!(CARRIES.serve(home, 100_000) > 90_000);
+            CARRIES.serve(home, 300);
             assert_eq!(allowed(), anywhere);
             // Not faster any more, which is found out in time.
-            assert!(carry(home, 40_000, (100, 95)) < TRUSTED.end() + 1000);
-            (0..TO_RETURN).for_each(|_| home.served(WAITS));
+            let alike = Program { takes: (100, 95), ..CARRIES };
+            let trusted = *TRUSTED.end() as usize * CARRIES.sample();
+            assert!(alike.serve(home, 4 * trusted) < trusted + 1000);
             assert_eq!(allowed(), bound);
         });
     }
 
     #[test]
     fn a_worker_stays_at_home_where_it_is_as_fast_and_tries_ever_more_rarely() {
-        at_home(|home, _, bound| {
-            let tried = carry(home, 1000, (100, 95));
-            assert!((TO_LEAVE..=3 * TO_LEAVE).contains(&tried), "{tried}");
-            let tried = carry(home, 100_000, (100, 150));
-            assert!(tried <= 12 * TO_LEAVE, "{tried}");
-            carry(home, TO_LEAVE, (100, 150));
+        let small = Program { bytes: 4096, turns: &[4], takes: (5, 6) };
+        for program in [Program { takes: (100, 95), ..CARRIES }, small] {
+            at_home(move |home, _, bound| {
+                let tried = program.serve(home, 1000 * program.sample()) / program.sample();
+                assert!((Pace::SAMPLES..=3 * (Pace::SAMPLES + 1)).contains(&tried), "{tried}");
+                let tried = program.serve(home, 50_000 * program.sample()) / program.sample();
+                assert!(tried <= 12 * (Pace::SAMPLES + 1), "{tried}");
+                program.serve(home, Pace::SAMPLES * program.sample());
+                assert_eq!(allowed(), bound);
+            });
+        }
+    }
+
+    #[test]
+    fn a_worker_leaves_at_once_for_large_pieces_that_come_together_and_finds_out_later() {
+        at_home(|home, anywhere, bound| {
+            let ahead = Program { turns: &[2], takes: (200, 100), ..CARRIES };
+            // Some of it comes in pairs, which is enough.
+            for _ in 0..4 {
+                assert_eq!(CARRIES.serve(home, 2), 0);
+                ahead.serve(home, 2);
+            }
+            assert_eq!(allowed(), anywhere);
+            assert!(ahead.serve(home, 300_000) > 290_000);
+            ahead.serve(home, 300);
+            assert_eq!(allowed(), anywhere);
+            // Who waits for all of them is slower so: once that is known, it is tried as for others.
+            let split = Program { takes: (100, 150), ..ahead };
+            let trusted = *TRUSTED.end() as usize * split.sample();
+            split.serve(home, 2 * trusted);
             assert_eq!(allowed(), bound);
+            let tried = split.serve(home, 10 * trusted);
+            assert!(tried <= 12 * (Pace::SAMPLES + 1) * split.sample(), "{tried}");
         });
     }
 }

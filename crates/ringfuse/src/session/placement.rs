@@ -6,9 +6,13 @@
 //! programs go from one to the other; and kept where requests come faster.
 //!
 //! **Weight.** A thread that sleeps having had more than its share of the CPU is left on the queue (since Linux 6.12: the delayed
-//! dequeue of EEVDF); and a program and its worker take about equally long, so that chance decides. A worker whose weight is
-//! a little larger, by a nice value of one less, is entitled to the larger share, which leaves its program with more than it
-//! is entitled to. Who may not lower a nice value does without.
+//! dequeue of EEVDF). A program and its worker take about equally long, so that chance decides; and where requests carry
+//! much, the worker copies for several times as long. With a nice value of -8 it is entitled to six times as much as its program,
+//! which then has had more than its share. Who may not lower a nice value does without.
+//!
+//! Where requests carry much, this is not tried first: a trial takes longer than many a file, and most of the CPU's time is the
+//! worker's anyhow. But it is done only while nobody else asks for anything: a CPU with so much weight looks busy, so that
+//! other programs may crowd on the rest.
 //!
 //! **Lingering.** A CPU whose worker looks for requests for a moment, before it sleeps, does not idle, so that the program stays on
 //! the other to which it went; and where it comes back, the worker need not be woken. So it is too with programs that wait
@@ -26,6 +30,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::getpriority_process;
+use rustix::time::{ClockId, clock_gettime};
 
 /// For how long a worker looks for requests before it sleeps: longer than a program takes that does not have to wait, and than
 /// one does that waits for a lock which others have for a request.
@@ -45,8 +50,7 @@ impl Means {
     /// The nice value of who does it.
     fn nice(self) -> i32 {
         match self {
-            Self::Weight => -1,
-            Self::BesideWithWeight => -8,
+            Self::Weight | Self::BesideWithWeight => -8,
             Self::Lingering | Self::Beside | Self::BesideInCompany => 0,
         }
     }
@@ -235,8 +239,13 @@ pub(crate) struct Part {
     /// Turns with requests since the window began, and the requests that came in them.
     turns: Cell<u32>,
     requests: Cell<usize>,
+    /// Of those, how many carried much for one thread; and this worker's CPU time when the window began.
+    large: Cell<usize>,
+    began: Cell<Duration>,
     /// The last window's requests came one by one.
     lone: Cell<bool>,
+    /// Most of the last window's requests carried much for one thread, without being much work.
+    bulk: Cell<bool>,
     /// What this worker does.
     does: Cell<Option<Means>>,
     /// Whether the nice value can be changed, once it was tried.
@@ -250,7 +259,10 @@ impl Part {
         Self {
             turns: Cell::new(0),
             requests: Cell::new(0),
+            large: Cell::new(0),
+            began: Cell::new(cpu_time()),
             lone: Cell::new(true),
+            bulk: Cell::new(false),
             does: Cell::new(None),
             allowed: Cell::new(None),
             nice: Cell::new(0),
@@ -266,17 +278,32 @@ impl Part {
         self.turns.set(turns);
         self.requests.set(self.requests.get() + requests);
         if turns == Trials::WINDOW {
-            let beyond = self.requests.replace(0) - turns as usize;
-            self.turns.set(0);
-            self.lone.set(beyond * placement.choice.lone <= turns as usize);
-            if self.lone.get() {
-                placement.window(Instant::now(), served());
-            }
+            self.window(placement, served);
         }
-        let means = if self.lone.get() { placement.means() } else { None };
+        let means = match (self.lone.get(), self.bulk.get()) {
+            (false, _) => None,
+            (true, true) => Some(Means::Weight),
+            (true, false) => placement.means(),
+        };
         if self.does.replace(means) != means {
             self.weigh(means.map_or(0, Means::nice));
         }
+    }
+
+    fn window(&self, placement: &Placement, served: impl FnOnce() -> u64) {
+        let (turns, requests) = (self.turns.replace(0) as usize, self.requests.replace(0));
+        self.lone.set((requests - turns) * placement.choice.lone <= turns);
+        let now = cpu_time();
+        let light = now.saturating_sub(self.began.replace(now)) < Trials::BELOW * turns as u32;
+        self.bulk.set(self.large.replace(0) * 8 > requests * 7 && light);
+        if self.lone.get() && !self.bulk.get() {
+            placement.window(Instant::now(), served());
+        }
+    }
+
+    /// So many of the requests carried much, each for the thread that the one before was for, while nobody else had any.
+    pub(crate) fn carried_much(&self, requests: usize) {
+        self.large.set(self.large.get() + requests);
     }
 
     /// Whether requests come one by one, by the last window.
@@ -315,6 +342,12 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.weigh(0);
     }
+}
+
+/// The CPU time of this thread so far.
+pub(crate) fn cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// Whether this thread is scheduled as threads usually are. If somebody wanted it otherwise, it stays as they wanted.
@@ -472,6 +505,31 @@ mod tests {
         // SAFETY: the call has no arguments but a thread's number, zero for this one.
         let policy = unsafe { libc::sched_getscheduler(0) };
         assert_eq!((policy, nice()), (libc::SCHED_OTHER, 0));
+    }
+
+    #[test]
+    fn a_worker_that_carries_much_for_one_program_weighs_more_untried() {
+        let (placement, part) = (Placement::of_the_ring(), Part::new());
+        let window = |requests: usize, bulk: fn(u32) -> bool, work: Duration| {
+            let end = cpu_time() + work;
+            while cpu_time() < end {
+                std::hint::spin_loop();
+            }
+            for turn in 0..Trials::WINDOW {
+                part.carried_much(usize::from(bulk(turn)));
+                part.came(requests, &placement, || 0);
+            }
+            part.does.get()
+        };
+        let (all, work) = (|_| true, Trials::BELOW * Trials::WINDOW);
+        assert_eq!(window(1, all, Duration::ZERO), Some(Means::Weight));
+        assert!(part.allowed.get() == Some(false) || nice() == Means::Weight.nice());
+        assert_eq!(window(1, all, work), None, "there is more to it than carrying");
+        assert_eq!(window(1, all, Duration::ZERO), Some(Means::Weight));
+        assert_eq!(window(2, all, Duration::ZERO), None, "there are others");
+        assert_eq!(window(1, |turn| turn % 16 > 0, Duration::ZERO), Some(Means::Weight));
+        assert_eq!(window(1, |turn| turn % 2 > 0, Duration::ZERO), None, "of one another");
+        assert_eq!(nice(), 0);
     }
 
     #[test]

@@ -7,14 +7,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use crate::fs::Filesystem;
 use crate::session::crew::Crew;
 use crate::session::ending::{Ending, unanswered};
 use crate::session::entries::Entries;
 use crate::session::executor::Executor;
-use crate::session::placement::{LINGER, Part};
+use crate::session::placement::{LINGER, Part, cpu_time};
 use crate::transport::ring::Drained;
 
 /// The runtime's place among the ring's watched descriptors.
@@ -74,6 +72,7 @@ where
             crew.set_idle(me, false);
         }
         drained |= ring.drain(&mut completed)?;
+        part.carried_much(entries.bulk());
         part.came(completed.len(), &crew.placement, || entries.served_by_all());
         entries.came(completed.len());
         if completed.is_empty() {
@@ -130,12 +129,6 @@ impl Workload {
     fn surplus(&self, requests: usize) -> Option<usize> {
         (requests >= 2 && self.each.get() * requests as u32 > Self::SURPLUS).then_some(requests / 2)
     }
-}
-
-/// The CPU time of this thread so far.
-fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 #[cfg(test)]
